@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pipelinectl/pipelinectl/internal/version"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/workflow"
+)
+
+const (
+	defaultGracePeriod = 60 * time.Second
+	// reserve is what is left of the grace period for the container's own end.
+	reserve = 5 * time.Second
+
+	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+)
+
+// environment is what the container's variables say of the run.
+type environment struct {
+	fqn, runID         string
+	jobName, namespace string
+	podName            string
+	// hint is pipelineStatus: what whoever started the handler believes.
+	hint        string
+	gracePeriod time.Duration
+	server      omapi.Config
+	secrets     []string
+	// configProblem is what is wrong with the configuration, where the rest can do without.
+	configProblem error
+}
+
+// readEnvironment fails where the run or its server cannot be known: nobody can be told anything then.
+func readEnvironment(environ []string) (*environment, error) {
+	vars := variables(environ)
+	env := &environment{
+		fqn: vars[identity.EnvPipelineFQN], runID: vars[identity.EnvRunID],
+		jobName: vars[identity.EnvJobName], namespace: vars[identity.EnvNamespace],
+		podName: vars[identity.EnvPodName], hint: vars[identity.EnvPipelineStatus],
+		gracePeriod: defaultGracePeriod,
+	}
+	if seconds, err := strconv.Atoi(vars[identity.EnvGracePeriod]); err == nil && seconds > 0 {
+		env.gracePeriod = time.Duration(seconds) * time.Second
+	}
+	if env.namespace == "" {
+		if data, err := os.ReadFile(namespaceFile); err == nil {
+			env.namespace = strings.TrimSpace(string(data))
+		}
+	}
+	config, overlay, err := mergedConfig(vars)
+	env.configProblem = err
+	env.secrets = overlay.Values()
+	env.server = workflow.Connection(config)
+	env.server.UserAgent = "exithandler/" + version.Short() + " (preStop hook)"
+	if env.server.Token != "" {
+		// The configuration may have come whole, without an overlay.
+		env.secrets = append(env.secrets, env.server.Token)
+	}
+	if env.fqn == "" {
+		env.fqn = workflow.PipelineFQN(config)
+	}
+	if env.runID == "" {
+		env.runID = workflow.RunID(config)
+	}
+	return env, env.check()
+}
+
+func (e *environment) check() error {
+	var errs []error
+	if e.fqn == "" {
+		errs = append(errs, fmt.Errorf("the pipeline is not known: %s is not set and the configuration has no ingestionPipelineFQN", identity.EnvPipelineFQN))
+	}
+	if e.runID == "" {
+		errs = append(errs, fmt.Errorf("the run is not known: %s is not set and the configuration has no pipelineRunId", identity.EnvRunID))
+	}
+	if e.server.URL == "" {
+		errs = append(errs, errors.New("the server is not known: the configuration has no workflowConfig.openMetadataServerConfig.hostPort"))
+		errs = append(errs, e.configProblem)
+	}
+	return errors.Join(errs...)
+}
+
+// mergedConfig gives as much of the configuration as there is, also with an error.
+func mergedConfig(vars map[string]string) (workflow.Config, workflow.Overlay, error) {
+	config, err := workflow.Parse(vars[identity.EnvConfig])
+	if err != nil {
+		return nil, nil, fmt.Errorf("variable %s: %w", identity.EnvConfig, err)
+	}
+	overlay, err := workflow.ParseOverlay(vars[identity.EnvConfigSecret])
+	if err != nil {
+		return config, nil, fmt.Errorf("variable %s: %w", identity.EnvConfigSecret, err)
+	}
+	merged, err := workflow.Merge(config, overlay)
+	return merged, overlay, err
+}
+
+func variables(environ []string) map[string]string {
+	vars := make(map[string]string, len(environ))
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		vars[name] = value
+	}
+	return vars
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+)
+
+const (
+	exitCannotExecute = 126
+	exitNotFound      = 127
+	exitSignalBase    = 128
+)
+
+// runInit starts a command with the whole configuration and stands in for the init of a container: the kernel gives
+// process 1 no signal that it has no handler for, and all orphans.
+func runInit(args, environ []string) int {
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, "exithandler run: no command is given\n\n"+usage)
+		return exitUsage
+	}
+	environ, err := commandEnvironment(environ)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
+		return exitError
+	}
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
+		return lookupCode(err)
+	}
+	// Before the command starts: a signal that comes in between is not lost.
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals)
+	// Orphans come to this process also where it is not process 1.
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	child, err := os.StartProcess(path, args, &os.ProcAttr{
+		Env:   environ,
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		// A group of its own: a signal reaches all that the command started.
+		Sys: &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
+		return exitCannotExecute
+	}
+	go forward(signals, child.Pid)
+	return reap(child.Pid)
+}
+
+func lookupCode(err error) int {
+	if errors.Is(err, fs.ErrPermission) {
+		return exitCannotExecute
+	}
+	return exitNotFound
+}
+
+// commandEnvironment puts the whole configuration in the place of its parts. A configuration that cannot be parsed goes
+// through as it is: saying what is wrong with it is the workflow's part.
+func commandEnvironment(environ []string) ([]string, error) {
+	vars := variables(environ)
+	if vars[identity.EnvConfigSecret] == "" {
+		return environ, nil
+	}
+	merged, _, err := mergedConfig(vars)
+	if err != nil {
+		return nil, err
+	}
+	config, err := merged.YAML()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(environ))
+	for name, value := range vars {
+		switch name {
+		case identity.EnvConfigSecret:
+		case identity.EnvConfig:
+			out = append(out, name+"="+config)
+		default:
+			out = append(out, name+"="+value)
+		}
+	}
+	return out, nil
+}
+
+func forward(signals <-chan os.Signal, group int) {
+	for received := range signals {
+		number, ok := received.(syscall.Signal)
+		// SIGCHLD is this process's own affair, SIGURG the Go runtime's, and a terminal's belong to its owner.
+		if !ok || number == syscall.SIGCHLD || number == syscall.SIGURG || number == syscall.SIGTTIN || number == syscall.SIGTTOU {
+			continue
+		}
+		_ = syscall.Kill(-group, number)
+	}
+}
+
+// reap waits for all children, so that no zombie stays, until the command itself has ended.
+func reap(command int) int {
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			fmt.Fprintf(os.Stderr, "exithandler run: wait for the command: %v\n", err)
+			return exitError
+		case pid != command:
+		case status.Signaled():
+			return exitSignalBase + int(status.Signal())
+		default:
+			return status.ExitStatus()
+		}
+	}
+}

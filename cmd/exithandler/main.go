@@ -1,0 +1,63 @@
+// Command exithandler reports how a run of an ingestion pipeline ends. It lives in the ingestion container: as its
+// preStop hook, and as the init process that starts the ingestion.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/pipelinectl/pipelinectl/internal/version"
+)
+
+const usage = `exithandler reports how a run of an OpenMetadata ingestion pipeline ends.
+
+Usage:
+  exithandler                    report the run's state; the preStop hook of the container "ingestion"
+  exithandler run -- COMMAND...  run COMMAND as the container's init: with its secrets, signals and exit code
+  exithandler version            print the version
+
+The environment is that of OpenMetadata's exit_handler.py: config, pipelineRunId, ingestionPipelineFQN, jobName,
+namespace, pipelineStatus. configSecret holds the values that config has <from-secret> for.
+
+Exit codes: 0 the report is made, or nothing was missing; 1 it is not, the log says why; 2 wrong arguments.
+run: the command's own; 128+n where signal n ended it; 126 it cannot be executed; 127 it is not found.
+`
+
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	if len(args) == 0 {
+		return hook(context.Background(), os.Environ())
+	}
+	switch args[0] {
+	case "run":
+		return runInit(args[1:], os.Environ())
+	case "version", "--version":
+		fmt.Println("exithandler " + version.String())
+		return exitOK
+	case "help", "-h", "--help":
+		fmt.Print(usage)
+		return exitOK
+	default:
+		fmt.Fprintf(os.Stderr, "exithandler: unknown command %q\n\n%s", args[0], usage)
+		return exitUsage
+	}
+}
+
+// newLogger writes to the container's log: the output of a preStop hook goes nowhere, so it is written where the
+// container's first process writes.
+func newLogger() (*slog.Logger, func()) {
+	out, closeLog := os.Stderr, func() {}
+	if file, err := os.OpenFile("/proc/1/fd/2", os.O_WRONLY|os.O_APPEND, 0); err == nil {
+		out, closeLog = file, func() { _ = file.Close() }
+	}
+	return slog.New(slog.NewJSONHandler(out, nil)).With("logger", "exithandler"), closeLog
+}

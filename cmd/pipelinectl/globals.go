@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // Credential plugins of the user's kubeconfig.
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/pipelinectl/pipelinectl/internal/version"
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+)
+
+// Requests a second that a command may make of the Kubernetes API; client-go's own 5 is meant for controllers of its youth.
+const (
+	kubeQPS   = 100
+	kubeBurst = 200
+)
+
+// streams are where a command writes: data to out, all else to err.
+type streams struct{ out, err io.Writer }
+
+// globals are the flags of every command.
+type globals struct {
+	Kubeconfig string        `help:"Path of the kubeconfig. Default: KUBECONFIG, else ~/.kube/config, else the pod's own." placeholder:"FILE" type:"path"`
+	Context    string        `help:"Context of the kubeconfig." placeholder:"NAME"`
+	Namespace  string        `short:"n" env:"K8S_NAMESPACE" help:"Namespace in which pipelines run. Default: the configuration's, else openmetadata-pipelines." placeholder:"NAME"`
+	Config     string        `env:"PIPELINECTL_CONFIG" help:"YAML file with the parameters of the pipeline service client." placeholder:"FILE" type:"path"`
+	URL        string        `name:"openmetadata-url" env:"OPENMETADATA_URL" help:"OpenMetadata's address as seen from here, with /api. Default: metadataApiEndpoint of the configuration." placeholder:"URL"`
+	Token      string        `name:"openmetadata-token" env:"OPENMETADATA_TOKEN" help:"Token for OpenMetadata; better given by the variable, so that it is not in the process list." placeholder:"TOKEN"`
+	Timeout    time.Duration `default:"3m" help:"Bound on the whole command."`
+}
+
+// connect makes the client of a command, and a context that ends in time.
+func (g *globals) connect(ctx context.Context) (*connection, context.Context, context.CancelFunc, error) {
+	config, err := k8sclient.LoadConfig(g.Config)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if g.Namespace != "" {
+		config.Namespace = g.Namespace
+	}
+	url := g.URL
+	if url == "" {
+		url = config.MetadataAPIEndpoint
+	}
+	if url == "" {
+		return nil, nil, nil, errors.New("OpenMetadata's address is not known: give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint in the configuration")
+	}
+	om, err := omapi.New(omapi.Config{URL: url, Token: g.Token, UserAgent: "pipelinectl/" + version.Short()})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	kube, err := g.kube()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	client, err := k8sclient.New(kube, om, config)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if config.MetadataAPIEndpoint == "" {
+		config.MetadataAPIEndpoint = url
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, g.Timeout, fmt.Errorf("the command's --timeout of %s is over", g.Timeout))
+	return &connection{Client: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint}, ctx, cancel, nil
+}
+
+// connection is what a command works with.
+type connection struct {
+	*k8sclient.Client
+
+	om *omapi.Client
+	// token and endpoint are given to the pods of pipelines that bring no connection of their own.
+	token, endpoint string
+}
+
+func (g *globals) kube() (kubernetes.Interface, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = g.Kubeconfig
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: g.Context, ClusterInfo: clientcmdapi.Cluster{}}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no Kubernetes cluster is configured: %w; set KUBECONFIG or give --kubeconfig", err)
+	}
+	config.UserAgent = "pipelinectl/" + version.Short()
+	config.QPS, config.Burst = kubeQPS, kubeBurst
+	// Warnings of the API server are for those who write manifests.
+	config.WarningHandler = rest.NoWarnings{}
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("the Kubernetes client cannot be configured: %w", err)
+	}
+	return kube, nil
+}

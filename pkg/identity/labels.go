@@ -1,0 +1,43 @@
+// Package identity holds what a pipeline and its runs are known by in Kubernetes: names, labels, annotations and
+// environment variables.
+package identity
+
+// Labels of every object. They are OpenMetadata's own, so that its tools find the objects too.
+const (
+	LabelName         = "app.kubernetes.io/name"
+	LabelComponent    = "app.kubernetes.io/component"
+	LabelManagedBy    = "app.kubernetes.io/managed-by"
+	LabelPipeline     = "app.kubernetes.io/pipeline"
+	LabelPipelineType = "app.kubernetes.io/pipeline-type"
+	LabelRunID        = "app.kubernetes.io/run-id"
+)
+
+const (
+	// AnnotationFQN is the pipeline's fully qualified name, on every object: a label cannot hold it.
+	AnnotationFQN = "pipelines.openmetadata.org/fqn"
+	// AnnotationTimestamp is the timestamp of the run's record in milliseconds, on the Job: every reporter
+	// writes the record with this one.
+	AnnotationTimestamp = "pipelines.openmetadata.org/run-timestamp"
+	// AnnotationStopRequested is when a person asked for the run to end (RFC 3339), on the Job.
+	AnnotationStopRequested = "pipelines.openmetadata.org/stop-requested"
+)
+
+// ContainerName is the name of the container that runs the ingestion.
+const ContainerName = "ingestion"
+
+// Environment variables of the ingestion container. Those that OpenMetadata's own scripts read have its names.
+const (
+	EnvConfig         = "config"
+	EnvPipelineType   = "pipelineType"
+	EnvRunID          = "pipelineRunId"
+	EnvPipelineFQN    = "ingestionPipelineFQN"
+	EnvJobName        = "jobName"
+	EnvNamespace      = "namespace"
+	EnvPipelineStatus = "pipelineStatus"
+
+	// EnvConfigSecret holds the secret values that EnvConfig has placeholders for.
+	EnvConfigSecret = "configSecret"
+	EnvPodName      = "podName"
+	// EnvGracePeriod is the pod's terminationGracePeriodSeconds: what the preStop hook has.
+	EnvGracePeriod = "terminationGracePeriodSeconds"
+)

@@ -1,0 +1,159 @@
+package k8sclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+)
+
+// FieldManager owns what this client applies.
+const FieldManager = "pipelinectl"
+
+// What callers act on; test with errors.Is.
+var (
+	// ErrNotDeployed: the pipeline has no objects in the namespace.
+	ErrNotDeployed = errors.New("the pipeline is not deployed")
+	// ErrNotOurs: an object of the wanted name belongs to another pipeline, or to no pipeline.
+	ErrNotOurs = errors.New("the object is not this pipeline's")
+	// ErrNothingToKill: the pipeline has no run that could be ended.
+	ErrNothingToKill = errors.New("no run to kill")
+)
+
+// Client is the pipeline service client. It is safe for concurrent use.
+type Client struct {
+	kube   kubernetes.Interface
+	om     *omapi.Client
+	config Config
+}
+
+// New checks the configuration and makes a client; it does not connect.
+func New(kube kubernetes.Interface, om *omapi.Client, config Config) (*Client, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	return &Client{kube: kube, om: om, config: config}, nil
+}
+
+// Error is a call to Kubernetes that failed.
+type Error struct {
+	// Op is what was asked for, as it reads after "cannot".
+	Op        string
+	Namespace string
+	Err       error
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("cannot %s in namespace %s: %v", e.Op, e.Namespace, e.Err)
+	if hint := e.hint(); hint != "" {
+		text += "; " + hint
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func (e *Error) hint() string {
+	switch {
+	case isNamespaceMissing(e.Err):
+		return "create it with: kubectl create namespace " + e.Namespace
+	case apierrors.IsUnauthorized(e.Err):
+		return "log in to the cluster again, or check the kubeconfig"
+	case apierrors.IsForbidden(e.Err):
+		return "ask for a Role that allows it; deploy/ has one"
+	case apierrors.IsTooManyRequests(e.Err):
+		return "the API server limits requests, try again later"
+	case apierrors.ReasonForError(e.Err) == metav1.StatusReasonUnknown && !errors.Is(e.Err, context.DeadlineExceeded):
+		return "check that the cluster is reachable: kubectl get namespace " + e.Namespace
+	default:
+		return ""
+	}
+}
+
+func isNamespaceMissing(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Kind == "namespaces"
+}
+
+func (c *Client) failed(op string, err error) error {
+	return &Error{Op: op, Namespace: c.config.Namespace, Err: err}
+}
+
+// pipelineSelector finds a pipeline's objects; which of them are its own the annotation says.
+func pipelineSelector(name, fqn string) string {
+	return labels.Set{identity.LabelPipeline: identity.NamesOf(name, fqn).Label}.String()
+}
+
+func checkOwner(kind string, object metav1.Object, fqn string) error {
+	owner := object.GetAnnotations()[identity.AnnotationFQN]
+	if owner == fqn {
+		return nil
+	}
+	if owner == "" {
+		return fmt.Errorf("%w: %s %s has no annotation %s; delete or rename it", ErrNotOurs, kind, object.GetName(), identity.AnnotationFQN)
+	}
+	return fmt.Errorf("%w: %s %s belongs to pipeline %s; rename one of the two pipelines", ErrNotOurs, kind, object.GetName(), owner)
+}
+
+// Deployed reads back the pipeline that was deployed under a fully qualified name, without its secrets.
+func (c *Client) Deployed(ctx context.Context, fqn string) (*omapi.IngestionPipeline, error) {
+	parts := omapi.SplitFQN(fqn)
+	names := identity.NamesOf(parts[len(parts)-1], fqn)
+	configMap, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Get(ctx, names.ConfigMap, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) && !isNamespaceMissing(err) {
+		return nil, fmt.Errorf("%w: %s in namespace %s; deploy it first: pipelinectl deploy -f FILE", ErrNotDeployed, fqn, c.config.Namespace)
+	}
+	if err != nil {
+		return nil, c.failed("read ConfigMap "+names.ConfigMap, err)
+	}
+	if err := checkOwner("ConfigMap", configMap, fqn); err != nil {
+		return nil, err
+	}
+	return pipelineOf(configMap)
+}
+
+func pipelineOf(configMap *corev1.ConfigMap) (*omapi.IngestionPipeline, error) {
+	var pipeline omapi.IngestionPipeline
+	if err := yaml.Unmarshal([]byte(configMap.Data[pipelineKey]), &pipeline); err != nil || pipeline.Name == "" {
+		return nil, fmt.Errorf("ConfigMap %s: its key %q does not hold a pipeline; deploy the pipeline again", configMap.Name, pipelineKey)
+	}
+	return &pipeline, nil
+}
+
+// jobs lists the pipeline's Jobs, those of its CronJob too.
+func (c *Client) jobs(ctx context.Context, pipeline *omapi.IngestionPipeline) ([]batchv1.Job, error) {
+	fqn := pipeline.FQN()
+	list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pipelineSelector(pipeline.Name, fqn)})
+	if err != nil {
+		return nil, c.failed("list the Jobs of pipeline "+fqn, err)
+	}
+	own := list.Items[:0]
+	for _, job := range list.Items {
+		if job.Annotations[identity.AnnotationFQN] == fqn {
+			own = append(own, job)
+		}
+	}
+	return own, nil
+}
+
+// RunIDOf is the run's id: the label of an on-demand run's Job, the UID of a CronJob's.
+func RunIDOf(job *batchv1.Job) string {
+	if id := job.Labels[identity.LabelRunID]; id != "" {
+		return id
+	}
+	return string(job.UID)
+}

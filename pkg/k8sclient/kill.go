@@ -1,0 +1,142 @@
+package k8sclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+)
+
+// killReserve is what a kill takes on top of the pods' grace period: the kubelet kills and tells, the record is written.
+const killReserve = 30 * time.Second
+
+// KillResult says how one run ended.
+type KillResult struct {
+	RunID   string `json:"runId"`
+	JobName string `json:"jobName"`
+	// State is the run's in OpenMetadata.
+	State omapi.PipelineState `json:"state"`
+}
+
+// Kill ends the runs of a pipeline, or the one that is named, and returns when their pods have ended and their records
+// are final. ErrNothingToKill where no run is there that has not ended.
+//
+// The Job is marked and suspended, not deleted: its controller then deletes the pods with their grace period, so that
+// their preStop hook finds the Job and reports why. The Job goes last.
+func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, error) {
+	pipeline, err := c.Deployed(ctx, fqn)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := c.jobs(ctx, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		results []KillResult
+		errs    []error
+	)
+	for i := range jobs {
+		job := &jobs[i]
+		if finished(job) || runID != "" && RunIDOf(job) != runID {
+			continue
+		}
+		result, err := c.killJob(ctx, fqn, job)
+		errs = append(errs, err)
+		if result != nil {
+			results = append(results, *result)
+		}
+	}
+	if len(errs) == 0 {
+		return nil, fmt.Errorf("%w: pipeline %s has none in namespace %s that has not ended", ErrNothingToKill, fqn, c.config.Namespace)
+	}
+	return results, errors.Join(errs...)
+}
+
+func (c *Client) killJob(ctx context.Context, fqn string, job *batchv1.Job) (*KillResult, error) {
+	grace := killReserve
+	if seconds := job.Spec.Template.Spec.TerminationGracePeriodSeconds; seconds != nil {
+		grace += time.Duration(*seconds) * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+
+	if err := c.stop(ctx, job.Name); err != nil {
+		return nil, err
+	}
+	if err := c.waitForPods(ctx, job); err != nil {
+		return nil, err
+	}
+	result := &KillResult{RunID: RunIDOf(job), JobName: job.Name}
+	// The hook has reported where it could; a run whose pod never started has none.
+	reported, err := report.Report(ctx, c.om, report.Finding{
+		FQN: fqn, RunID: result.RunID, Timestamp: report.TimestampOf(job), Outcome: report.Stopped,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the pods of run %s have ended, but its record is not final: %w", result.RunID, err)
+	}
+	result.State = reported.State
+	_, err = c.deleteOwned(ctx, c.jobClient(), job.Name, fqn)
+	return result, err
+}
+
+// stop marks and suspends in one write: no pod may end before its hook can read why.
+func (c *Client) stop(ctx context.Context, name string) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"annotations": map[string]string{identity.AnnotationStopRequested: time.Now().UTC().Format(time.RFC3339)}},
+		"spec":     map[string]any{"suspend": true},
+	})
+	if err != nil {
+		return fmt.Errorf("encode the patch of Job %s: %w", name, err)
+	}
+	_, err = c.kube.BatchV1().Jobs(c.config.Namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return c.failed("stop Job "+name, err)
+	}
+	return nil
+}
+
+func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
+	const interval = 200 * time.Millisecond
+	var left []string
+	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
+		pods, err := c.kube.CoreV1().Pods(c.config.Namespace).List(ctx, metav1.ListOptions{
+			LabelSelector: batchv1.ControllerUidLabel + "=" + string(job.UID),
+		})
+		if err != nil {
+			return false, c.failed("list the pods of Job "+job.Name, err)
+		}
+		left = left[:0]
+		for i := range pods.Items {
+			if phase := pods.Items[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+				left = append(left, pods.Items[i].Name)
+			}
+		}
+		return len(left) == 0, nil
+	})
+	if wait.Interrupted(err) {
+		return c.failed("kill Job "+job.Name, fmt.Errorf("its pods %v have not ended in time; if their node is gone: kubectl delete pod --force: %w", left, err))
+	}
+	return err
+}
+
+func finished(job *batchv1.Job) bool {
+	for _, condition := range job.Status.Conditions {
+		if condition.Status == corev1.ConditionTrue && (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,74 @@
+package k8sclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+)
+
+// RunResult says which run was started.
+type RunResult struct {
+	FQN     string `json:"fullyQualifiedName"`
+	RunID   string `json:"runId"`
+	JobName string `json:"jobName"`
+}
+
+// Run starts a deployed pipeline now. The record `queued` is written before the Job exists, so that the run is seen
+// whatever becomes of it; where the Job cannot be made, the record becomes failed with the cause.
+func (c *Client) Run(ctx context.Context, fqn string) (*RunResult, error) {
+	pipeline, err := c.Deployed(ctx, fqn)
+	if err != nil {
+		return nil, err
+	}
+	runID := uuid.NewString()
+	timestamp, err := report.Queue(ctx, c.om, fqn, runID, time.Now().UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	job := NewJob(&c.config, pipeline, runID, timestamp)
+	if err := c.createJob(ctx, job); err != nil {
+		err = c.failed("create Job "+job.Name, err)
+		return nil, errors.Join(err, c.recordNotStarted(ctx, fqn, runID, timestamp, err))
+	}
+	return &RunResult{FQN: fqn, RunID: runID, JobName: job.Name}, nil
+}
+
+func (c *Client) createJob(ctx context.Context, job *batchv1.Job) error {
+	jobs := c.kube.BatchV1().Jobs(c.config.Namespace)
+	_, err := jobs.Create(ctx, job, metav1.CreateOptions{FieldManager: FieldManager})
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	// The run id is in the name: it is this very Job where an answer was lost and the call repeated on the way.
+	existing, getErr := jobs.Get(ctx, job.Name, metav1.GetOptions{})
+	if getErr == nil && existing.Labels[identity.LabelRunID] == job.Labels[identity.LabelRunID] {
+		return nil
+	}
+	return err
+}
+
+func (c *Client) recordNotStarted(ctx context.Context, fqn, runID string, timestamp int64, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	_, err := report.Report(ctx, c.om, report.Finding{
+		FQN: fqn, RunID: runID, Timestamp: timestamp, Outcome: report.Failed,
+		Step: &omapi.StepSummary{
+			Name: "Start", Errors: 1,
+			Failures: []omapi.StackTraceError{{Name: "JobNotCreated", Error: cause.Error()}},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("run %s stays queued in OpenMetadata: %w", runID, err)
+	}
+	return nil
+}

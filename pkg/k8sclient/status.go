@@ -1,0 +1,122 @@
+package k8sclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+)
+
+// recentRuns is how many records a status looks at.
+const recentRuns = 20
+
+// PipelineStatus is a pipeline and its latest runs.
+type PipelineStatus struct {
+	FQN string `json:"fullyQualifiedName"`
+	// Schedule is empty for a pipeline on demand.
+	Schedule  string      `json:"schedule,omitempty"`
+	Suspended bool        `json:"suspended,omitempty"`
+	Runs      []RunStatus `json:"runs"`
+}
+
+// RunStatus is one run, as OpenMetadata and Kubernetes see it.
+type RunStatus struct {
+	RunID string `json:"runId"`
+	// State is the record's in OpenMetadata; queued where the run has none yet.
+	State   omapi.PipelineState `json:"state"`
+	Started time.Time           `json:"started"`
+	Ended   time.Time           `json:"ended,omitzero"`
+	// Cause is the newest failure that the record names.
+	Cause string `json:"cause,omitempty"`
+	// JobName is empty where the Job is gone.
+	JobName string `json:"jobName,omitempty"`
+	// Job is what Kubernetes says of it: Active, Suspended, Complete or Failed.
+	Job string `json:"job,omitempty"`
+}
+
+// Status tells a deployed pipeline's schedule and its latest runs, newest first.
+func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error) {
+	pipeline, err := c.Deployed(ctx, fqn)
+	if err != nil {
+		return nil, err
+	}
+	status := &PipelineStatus{FQN: fqn}
+	name := identity.NamesOf(pipeline.Name, fqn).CronJob
+	cronJob, err := c.kube.BatchV1().CronJobs(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		status.Schedule = cronJob.Spec.Schedule
+		status.Suspended = cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend
+	case !apierrors.IsNotFound(err):
+		return nil, c.failed("read CronJob "+name, err)
+	}
+	jobs, err := c.jobs(ctx, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	records, err := c.om.ListStatuses(ctx, fqn, recentRuns)
+	if errors.Is(err, omapi.ErrNotFound) {
+		return nil, fmt.Errorf("pipeline %s is deployed, but OpenMetadata does not know it: %w", fqn, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	status.Runs = joinRuns(records, jobs)
+	return status, nil
+}
+
+func joinRuns(records []omapi.PipelineStatus, jobs []batchv1.Job) []RunStatus {
+	runs := make([]RunStatus, 0, len(records)+len(jobs))
+	index := map[string]int{}
+	for i := range records {
+		if _, ok := index[records[i].RunID]; ok {
+			continue
+		}
+		index[records[i].RunID] = len(runs)
+		runs = append(runs, newRunStatus(&records[i]))
+	}
+	for i := range jobs {
+		id := RunIDOf(&jobs[i])
+		at, ok := index[id]
+		if !ok {
+			at = len(runs)
+			index[id] = at
+			runs = append(runs, RunStatus{RunID: id, State: omapi.StateQueued, Started: jobs[i].CreationTimestamp.Time})
+		}
+		runs[at].JobName, runs[at].Job = jobs[i].Name, jobState(&jobs[i])
+	}
+	slices.SortStableFunc(runs, func(a, b RunStatus) int { return b.Started.Compare(a.Started) })
+	return runs
+}
+
+func newRunStatus(record *omapi.PipelineStatus) RunStatus {
+	run := RunStatus{RunID: record.RunID, State: record.State, Started: time.UnixMilli(record.Timestamp), Cause: record.Cause()}
+	// A running record may carry an endDate that means nothing.
+	if record.State.Terminal() && record.EndDate > 0 {
+		run.Ended = time.UnixMilli(record.EndDate)
+	}
+	return run
+}
+
+func jobState(job *batchv1.Job) string {
+	if finished(job) {
+		for _, condition := range job.Status.Conditions {
+			if condition.Type == batchv1.JobComplete {
+				return string(batchv1.JobComplete)
+			}
+		}
+		return string(batchv1.JobFailed)
+	}
+	if job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return string(batchv1.JobSuspended)
+	}
+	return "Active"
+}

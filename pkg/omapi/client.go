@@ -1,0 +1,215 @@
+// Package omapi is a client of OpenMetadata's REST API: ingestion pipelines, their statuses, and services.
+package omapi
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-resty/resty/v2"
+)
+
+const (
+	pipelinesPath = "/v1/services/ingestionPipelines"
+
+	// A server answers within seconds or is as good as gone; callers bound the whole by their context.
+	dialTimeout           = 5 * time.Second
+	responseHeaderTimeout = 30 * time.Second
+
+	maxErrorBody = 16 << 10
+)
+
+// VerifySSL says how the server's certificate is checked, as OpenMetadata's connection schema names it.
+type VerifySSL string
+
+// The values of the schema. NoSSL checks an https server against the system's certificate authorities, as
+// OpenMetadata's own Python client does.
+const (
+	VerifyNoSSL    VerifySSL = "no-ssl"
+	VerifyIgnore   VerifySSL = "ignore"
+	VerifyValidate VerifySSL = "validate"
+)
+
+// Config is where the server is and how to speak to it.
+type Config struct {
+	// URL is the server's address with /api, without /v1: http://openmetadata:8585/api.
+	URL string
+	// Token is sent as a bearer token; none where it is empty.
+	Token string
+	// VerifySSL is VerifyNoSSL where it is empty.
+	VerifySSL VerifySSL
+	// CACertificate is the path of a PEM file, for VerifyValidate.
+	CACertificate string
+	// UserAgent names the caller in the server's access log.
+	UserAgent string
+}
+
+// Client speaks to one server. It is safe for concurrent use and never retries: callers know how long they may.
+type Client struct {
+	http *resty.Client
+	url  string
+}
+
+// New checks the configuration and makes a client; it does not connect.
+func New(cfg Config) (*Client, error) {
+	base, err := url.Parse(cfg.URL)
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+		return nil, fmt.Errorf("OpenMetadata's address %q is not a URL such as http://openmetadata:8585/api", cfg.URL)
+	}
+	tlsConfig, err := tlsConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:       tlsConfig,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: responseHeaderTimeout,
+		MaxIdleConnsPerHost:   4,
+		IdleConnTimeout:       30 * time.Second,
+		ForceAttemptHTTP2:     true,
+	}
+	address := strings.TrimRight(cfg.URL, "/")
+	client := resty.New().
+		SetTransport(transport).
+		SetBaseURL(address).
+		SetHeader("Accept", "application/json").
+		SetHeader("User-Agent", cfg.UserAgent).
+		SetRedirectPolicy(resty.NoRedirectPolicy()).
+		SetLogger(silent{}).
+		SetDoNotParseResponse(true)
+	if cfg.Token != "" {
+		client.SetAuthToken(cfg.Token)
+	}
+	return &Client{http: client, url: address}, nil
+}
+
+// URL is the server's address, with /api.
+func (c *Client) URL() string { return c.url }
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.GetClient().CloseIdleConnections() }
+
+// Version asks for the server's version; it needs no token.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var answer struct {
+		Version string `json:"version"`
+	}
+	if err := c.do(ctx, request{op: "ask for the server's version", method: http.MethodGet, path: "/v1/system/version", into: &answer}); err != nil {
+		return "", err
+	}
+	return answer.Version, nil
+}
+
+func tlsConfig(cfg Config) (*tls.Config, error) {
+	out := &tls.Config{MinVersion: tls.VersionTLS12}
+	switch cfg.VerifySSL {
+	case "", VerifyNoSSL:
+	case VerifyIgnore:
+		out.InsecureSkipVerify = true //nolint:gosec // The user's verifySSL setting asks for it.
+	case VerifyValidate:
+		pem, err := os.ReadFile(cfg.CACertificate)
+		if err != nil {
+			return nil, fmt.Errorf("verifySSL is validate, but the CA certificate of sslConfig.caCertificate cannot be read: %w", err)
+		}
+		out.RootCAs = x509.NewCertPool()
+		if !out.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("sslConfig.caCertificate: %s holds no PEM certificate", cfg.CACertificate)
+		}
+	default:
+		return nil, fmt.Errorf("verifySSL is %q; it is one of no-ssl, ignore, validate", cfg.VerifySSL)
+	}
+	return out, nil
+}
+
+// request is one call. What is not named is left out of it.
+type request struct {
+	op     string // what the caller wanted, for errors: "read the status of run X"
+	method string
+	path   string // below the server's address, already escaped
+	query  url.Values
+	body   any
+	into   any // nil: the answer's body is read and dropped, not buffered
+}
+
+func (c *Client) do(ctx context.Context, in request) error {
+	req := c.http.R().SetContext(ctx)
+	if in.query != nil {
+		req.SetQueryParamsFromValues(in.query)
+	}
+	if in.body != nil {
+		data, err := json.Marshal(in.body)
+		if err != nil {
+			return fmt.Errorf("cannot %s: encode the request: %w", in.op, err)
+		}
+		req.SetHeader("Content-Type", "application/json").SetBody(data)
+	}
+	resp, err := req.Execute(in.method, in.path)
+	if resp != nil && resp.RawBody() != nil {
+		defer func() { _ = resp.RawBody().Close() }()
+	}
+	if err != nil && (resp == nil || resp.RawResponse == nil) {
+		return &ConnectionError{Op: in.op, URL: c.url, Err: err}
+	}
+	if code := resp.StatusCode(); code < http.StatusOK || code >= http.StatusMultipleChoices {
+		return c.statusError(in, resp)
+	}
+	if resp.StatusCode() == http.StatusNoContent {
+		if in.into == nil {
+			return nil
+		}
+		return &Error{Op: in.op, URL: c.url, StatusCode: http.StatusNoContent, Message: "it has no such record"}
+	}
+	if in.into == nil {
+		// The server echoes three times what was sent: read it, so that the connection can be used again.
+		if _, err := io.Copy(io.Discard, resp.RawBody()); err != nil {
+			return &ConnectionError{Op: in.op, URL: c.url, Err: fmt.Errorf("the answer broke off: %w", err)}
+		}
+		return nil
+	}
+	if err := json.NewDecoder(resp.RawBody()).Decode(in.into); err != nil {
+		return &ConnectionError{Op: in.op, URL: c.url, Err: fmt.Errorf("the answer is not the JSON that OpenMetadata sends: %w", err)}
+	}
+	return nil
+}
+
+func (c *Client) statusError(in request, resp *resty.Response) error {
+	out := &Error{Op: in.op, URL: c.url, StatusCode: resp.StatusCode()}
+	body, err := io.ReadAll(io.LimitReader(resp.RawBody(), maxErrorBody))
+	if err != nil && len(body) == 0 {
+		body = []byte(http.StatusText(resp.StatusCode()))
+	}
+	var answer struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &answer) == nil && answer.Message != "" {
+		out.Message = answer.Message
+	} else {
+		out.Message = oneLine(string(body))
+	}
+	if seconds, err := strconv.Atoi(resp.Header().Get("Retry-After")); err == nil && seconds > 0 {
+		out.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return out
+}
+
+// silent keeps resty from writing to standard error: what happened is in the error.
+type silent struct{}
+
+func (silent) Errorf(string, ...any) {}
+func (silent) Warnf(string, ...any)  {}
+func (silent) Debugf(string, ...any) {}
+
+var errNoFQN = errors.New("the pipeline's fully qualified name is empty")

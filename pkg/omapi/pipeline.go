@@ -1,0 +1,131 @@
+package omapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// PipelineType is the kind of an ingestion pipeline, as OpenMetadata's schema pipelineType names it.
+type PipelineType string
+
+// The types of OpenMetadata 2.x. DataInsight and ElasticSearchReindex are older and were replaced by applications.
+const (
+	PipelineMetadata             PipelineType = "metadata"
+	PipelineUsage                PipelineType = "usage"
+	PipelineLineage              PipelineType = "lineage"
+	PipelineProfiler             PipelineType = "profiler"
+	PipelineAutoClassification   PipelineType = "autoClassification"
+	PipelineTestSuite            PipelineType = "TestSuite"
+	PipelineDBT                  PipelineType = "dbt"
+	PipelineApplication          PipelineType = "application"
+	PipelineDataInsight          PipelineType = "dataInsight"
+	PipelineElasticSearchReindex PipelineType = "elasticSearchReindex"
+)
+
+// IngestionPipeline is OpenMetadata's entity, as far as a pipeline runner needs it. Servers send more; it is ignored.
+type IngestionPipeline struct {
+	ID                           string          `json:"id,omitempty"`
+	Name                         string          `json:"name"`
+	DisplayName                  string          `json:"displayName,omitempty"`
+	FullyQualifiedName           string          `json:"fullyQualifiedName,omitempty"`
+	PipelineType                 PipelineType    `json:"pipelineType"`
+	Service                      EntityReference `json:"service,omitzero"`
+	SourceConfig                 map[string]any  `json:"sourceConfig"`
+	OpenMetadataServerConnection map[string]any  `json:"openMetadataServerConnection,omitempty"`
+	AirflowConfig                AirflowConfig   `json:"airflowConfig"`
+	LoggerLevel                  string          `json:"loggerLevel,omitempty"`
+	// Enabled is true where it is not given, as in the schema.
+	Enabled              *bool `json:"enabled,omitempty"`
+	RaiseOnError         *bool `json:"raiseOnError,omitempty"`
+	EnableStreamableLogs bool  `json:"enableStreamableLogs,omitempty"`
+}
+
+// AirflowConfig is the schedule; the name is the schema's.
+type AirflowConfig struct {
+	// ScheduleInterval is a cron expression or a descriptor such as @daily; empty: on demand only.
+	ScheduleInterval string `json:"scheduleInterval,omitempty"`
+	PipelineTimezone string `json:"pipelineTimezone,omitempty"`
+}
+
+// EntityReference points to another entity.
+type EntityReference struct {
+	ID                 string `json:"id,omitempty"`
+	Type               string `json:"type,omitempty"`
+	Name               string `json:"name,omitempty"`
+	FullyQualifiedName string `json:"fullyQualifiedName,omitempty"`
+}
+
+// Service is the entity that a pipeline reads from, such as a database service.
+type Service struct {
+	ID                 string `json:"id,omitempty"`
+	Name               string `json:"name"`
+	FullyQualifiedName string `json:"fullyQualifiedName,omitempty"`
+	// ServiceType is the connector's name, such as Mysql.
+	ServiceType string `json:"serviceType"`
+}
+
+// FQN is the fully qualified name: the entity's own, else service and name joined; empty where neither is known.
+func (p *IngestionPipeline) FQN() string {
+	if p.FullyQualifiedName != "" {
+		return p.FullyQualifiedName
+	}
+	service := p.Service.FullyQualifiedName
+	if service == "" && p.Service.Name != "" {
+		service = JoinFQN(p.Service.Name)
+	}
+	if service == "" || p.Name == "" {
+		return ""
+	}
+	return service + "." + JoinFQN(p.Name)
+}
+
+// GetPipeline reads a pipeline by its fully qualified name.
+func (c *Client) GetPipeline(ctx context.Context, fqn string) (*IngestionPipeline, error) {
+	if fqn == "" {
+		return nil, errNoFQN
+	}
+	var pipeline IngestionPipeline
+	err := c.do(ctx, request{
+		op:     "read ingestion pipeline " + fqn,
+		method: http.MethodGet, path: pipelinesPath + "/name/" + escape(fqn), into: &pipeline,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pipeline, nil
+}
+
+// GetService reads the service that a pipeline refers to.
+func (c *Client) GetService(ctx context.Context, ref EntityReference) (*Service, error) {
+	collection, err := serviceCollection(ref.Type)
+	if err != nil {
+		return nil, err
+	}
+	fqn := ref.FullyQualifiedName
+	if fqn == "" {
+		fqn = JoinFQN(ref.Name)
+	}
+	var service Service
+	err = c.do(ctx, request{
+		op:     fmt.Sprintf("read %s %s", ref.Type, fqn),
+		method: http.MethodGet, path: "/v1/services/" + collection + "/name/" + escape(fqn), into: &service,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &service, nil
+}
+
+func serviceCollection(entityType string) (string, error) {
+	known := []string{
+		"apiService", "dashboardService", "databaseService", "driveService", "messagingService",
+		"metadataService", "mlmodelService", "pipelineService", "searchService", "storageService",
+	}
+	if slices.Contains(known, entityType) {
+		return entityType + "s", nil
+	}
+	return "", fmt.Errorf("service type %q is not one of %s", entityType, strings.Join(known, ", "))
+}

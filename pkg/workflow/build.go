@@ -1,0 +1,158 @@
+// Package workflow makes the workflow configuration that the ingestion process reads, and keeps its secrets apart.
+package workflow
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+)
+
+// What a configuration that cannot be built lacks; test with errors.Is.
+var (
+	ErrNoConnection    = errors.New("the OpenMetadata server connection is not set")
+	ErrUnsupportedType = errors.New("pipeline type is not supported")
+)
+
+// Config is a workflow configuration, as OpenMetadata's schema openMetadataWorkflowConfig or applicationConfig
+// shapes it.
+type Config map[string]any
+
+// parts are the parts of a workflow that differ by pipeline type.
+type parts struct {
+	// sourceType makes source.type from the service's type.
+	sourceType func(service string) string
+	processor  string
+	// staged workflows write to a file first; they have a bulk sink instead of a sink.
+	staged bool
+}
+
+func partsOf(t omapi.PipelineType) (parts, bool) {
+	suffixed := func(suffix string) func(string) string {
+		return func(service string) string { return service + suffix }
+	}
+	// The rules of org.openmetadata.service.util.WorkflowConfigBuilder and its strategies.
+	table := map[omapi.PipelineType]parts{
+		omapi.PipelineMetadata:           {sourceType: suffixed("")},
+		omapi.PipelineUsage:              {sourceType: suffixed("-usage"), processor: "query-parser", staged: true},
+		omapi.PipelineLineage:            {sourceType: suffixed("-lineage")},
+		omapi.PipelineProfiler:           {sourceType: suffixed(""), processor: "orm-profiler"},
+		omapi.PipelineAutoClassification: {sourceType: suffixed(""), processor: "tag-pii-processor"},
+		omapi.PipelineTestSuite:          {sourceType: suffixed(""), processor: "orm-test-runner"},
+		omapi.PipelineDBT:                {sourceType: func(string) string { return "dbt" }},
+	}
+	p, ok := table[t]
+	return p, ok
+}
+
+// Types are the pipeline types that Build supports, sorted.
+func Types() []string {
+	types := []string{string(omapi.PipelineApplication)}
+	for _, t := range []omapi.PipelineType{
+		omapi.PipelineMetadata, omapi.PipelineUsage, omapi.PipelineLineage, omapi.PipelineProfiler,
+		omapi.PipelineAutoClassification, omapi.PipelineTestSuite, omapi.PipelineDBT,
+	} {
+		types = append(types, string(t))
+	}
+	slices.Sort(types)
+	return types
+}
+
+// CheckType gives an error that names the supported types where t is not one of them.
+func CheckType(t omapi.PipelineType) error {
+	if slices.Contains(Types(), string(t)) {
+		return nil
+	}
+	return fmt.Errorf("%w: %q; it is one of %s", ErrUnsupportedType, t, strings.Join(Types(), ", "))
+}
+
+// Build makes the configuration of a pipeline that reads from a service; applications need no service. The
+// connection is the pipeline's own openMetadataServerConnection, which must be set.
+func Build(pipeline *omapi.IngestionPipeline, service *omapi.Service) (Config, error) {
+	if err := CheckType(pipeline.PipelineType); err != nil {
+		return nil, err
+	}
+	if len(pipeline.OpenMetadataServerConnection) == 0 {
+		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), ErrNoConnection)
+	}
+	workflowConfig := map[string]any{
+		"loggerLevel":              orDefault(pipeline.LoggerLevel, "INFO"),
+		"openMetadataServerConfig": pipeline.OpenMetadataServerConnection,
+	}
+	if pipeline.RaiseOnError != nil {
+		workflowConfig["raiseOnError"] = *pipeline.RaiseOnError
+	}
+	config := Config{
+		"workflowConfig":       workflowConfig,
+		"ingestionPipelineFQN": pipeline.FQN(),
+	}
+	if pipeline.EnableStreamableLogs {
+		config["enableStreamableLogs"] = true
+	}
+	if pipeline.PipelineType == omapi.PipelineApplication {
+		return application(config, pipeline)
+	}
+	return ingestion(config, pipeline, service)
+}
+
+func application(config Config, pipeline *omapi.IngestionPipeline) (Config, error) {
+	app, ok := pipeline.SourceConfig["config"].(map[string]any)
+	class, _ := app["sourcePythonClass"].(string)
+	if !ok || class == "" {
+		return nil, fmt.Errorf("application pipeline %s: sourceConfig.config.sourcePythonClass is not set", pipeline.FQN())
+	}
+	for _, key := range []string{"sourcePythonClass", "appConfig", "appPrivateConfig"} {
+		if value, ok := app[key]; ok && value != nil {
+			config[key] = value
+		}
+	}
+	return config, nil
+}
+
+func ingestion(config Config, pipeline *omapi.IngestionPipeline, service *omapi.Service) (Config, error) {
+	if service == nil || service.ServiceType == "" {
+		return nil, fmt.Errorf("pipeline %s: the type of its service %q is not known", pipeline.FQN(), pipeline.Service.Name)
+	}
+	p, _ := partsOf(pipeline.PipelineType)
+	config["source"] = map[string]any{
+		"type":         p.sourceType(strings.ToLower(service.ServiceType)),
+		"serviceName":  service.Name,
+		"sourceConfig": pipeline.SourceConfig,
+	}
+	if p.processor != "" {
+		config["processor"] = component(p.processor, nil)
+	}
+	if !p.staged {
+		config["sink"] = component("metadata-rest", nil)
+		return config, nil
+	}
+	file := stageFile(pipeline)
+	config["stage"] = component("table-usage", map[string]any{"filename": file})
+	config["bulkSink"] = component("metadata-usage", map[string]any{"filename": file})
+	return config, nil
+}
+
+func component(kind string, config map[string]any) map[string]any {
+	out := map[string]any{"type": kind, "config": map[string]any{}}
+	if config != nil {
+		out["config"] = maps.Clone(config)
+	}
+	return out
+}
+
+// stageFile is where a usage workflow keeps its stage. The pod has its own file system, so one name does for all.
+func stageFile(pipeline *omapi.IngestionPipeline) string {
+	source, _ := pipeline.SourceConfig["config"].(map[string]any)
+	file, _ := source["stageFileLocation"].(string)
+	return orDefault(file, "/tmp/openmetadata/stage")
+}
+
+func orDefault(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}

@@ -1,0 +1,163 @@
+package workflow
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Placeholder stands in the public configuration where a secret value was.
+const Placeholder = "<from-secret>"
+
+// ErrMissingSecret is a placeholder without a value; the error names its path.
+var ErrMissingSecret = errors.New("secret value is missing")
+
+// Overlay holds the secret values of a configuration, strings and numbers, by their JSON pointer (RFC 6901).
+type Overlay map[string]any
+
+var (
+	// Names that OpenMetadata's schemas mark as password, and their kin. Anchored at the end, so that
+	// secretsManagerProvider and tokenUri are not taken for secrets.
+	sensitiveName = regexp.MustCompile(`(?i)(password|passwd|passphrase|token|secret|secretkey|apikey|api_key|accesskey|privatekey|privatekeyconfig|credentials?string|connectionstring|sas)$`)
+	// user:password@ in a URL or connection string.
+	passwordInURL = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`)
+)
+
+// Split takes the secret values out of a configuration. The first result has Placeholder in their place; the
+// configuration given is not changed.
+func Split(config Config) (Config, Overlay) {
+	overlay := Overlay{}
+	public, _ := split(map[string]any(config), "", "", overlay).(map[string]any)
+	return public, overlay
+}
+
+func split(value any, name, pointer string, overlay Overlay) any {
+	switch v := value.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, child := range v {
+			out[key] = split(child, key, pointer+"/"+escapePointer(key), overlay)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, child := range v {
+			out[i] = split(child, name, pointer+"/"+strconv.Itoa(i), overlay)
+		}
+		return out
+	case nil, bool:
+		return v
+	default:
+		if !sensitive(name, v) {
+			return v
+		}
+		overlay[pointer] = v
+		return Placeholder
+	}
+}
+
+// sensitive looks at numbers too: a password of digits is one in YAML.
+func sensitive(name string, value any) bool {
+	text, ok := value.(string)
+	if ok && (text == "" || text == Placeholder) {
+		return false
+	}
+	return sensitiveName.MatchString(name) || ok && passwordInURL.MatchString(text)
+}
+
+// Merge puts the values of the overlay back in the places of their placeholders. A placeholder without a value
+// is ErrMissingSecret; a value without a placeholder is left out, as an older Secret may have more.
+func Merge(public Config, overlay Overlay) (Config, error) {
+	var missing []string
+	merged, _ := merge(map[string]any(public), "", overlay, &missing).(map[string]any)
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return merged, fmt.Errorf("%w: %s; deploy the pipeline again", ErrMissingSecret, strings.Join(missing, ", "))
+	}
+	return merged, nil
+}
+
+func merge(value any, pointer string, overlay Overlay, missing *[]string) any {
+	switch v := value.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, child := range v {
+			out[key] = merge(child, pointer+"/"+escapePointer(key), overlay, missing)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, child := range v {
+			out[i] = merge(child, pointer+"/"+strconv.Itoa(i), overlay, missing)
+		}
+		return out
+	case string:
+		if v != Placeholder {
+			return v
+		}
+		secret, ok := overlay[pointer]
+		if !ok {
+			*missing = append(*missing, pointer)
+			return v
+		}
+		return secret
+	default:
+		return value
+	}
+}
+
+// Values are the secret values, longest first, so that one which holds another is redacted whole.
+func (o Overlay) Values() []string {
+	values := make([]string, 0, len(o))
+	for _, value := range o {
+		values = append(values, fmt.Sprint(value))
+	}
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	return slices.Compact(values)
+}
+
+// Parse reads a configuration from YAML (or JSON, which YAML includes).
+func Parse(text string) (Config, error) {
+	// Not into a Config: yaml.v3 would make every nested map one too.
+	var config map[string]any
+	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+		return nil, fmt.Errorf("the workflow configuration is not YAML: %w", err)
+	}
+	if config == nil {
+		return nil, errors.New("the workflow configuration is empty")
+	}
+	return config, nil
+}
+
+// ParseOverlay reads what Overlay.YAML wrote; empty text is an empty overlay.
+func ParseOverlay(text string) (Overlay, error) {
+	var overlay Overlay
+	if err := yaml.Unmarshal([]byte(text), &overlay); err != nil {
+		// The parser's message may quote the text, which is secret.
+		return nil, errors.New("the secret overlay is not a YAML map of JSON pointers to values")
+	}
+	return overlay, nil
+}
+
+// YAML is the configuration as the ingestion process reads it; keys are sorted.
+func (c Config) YAML() (string, error) { return marshal(c, "workflow configuration") }
+
+// YAML is the overlay as it is kept in the Secret.
+func (o Overlay) YAML() (string, error) { return marshal(o, "secret overlay") }
+
+func marshal(value any, what string) (string, error) {
+	data, err := yaml.Marshal(value)
+	if err != nil {
+		return "", fmt.Errorf("encode the %s: %w", what, err)
+	}
+	return string(data), nil
+}
+
+func escapePointer(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}
