@@ -12,6 +12,11 @@ PKG     := github.com/pipelinectl/pipelinectl
 LDFLAGS := -s -w -X $(PKG)/internal/version.version=$(VERSION) -X $(PKG)/internal/version.commit=$(COMMIT) -X $(PKG)/internal/version.date=$(DATE)
 BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/
 
+# local: a cluster of this project's own, see test/cluster. current: the one that kubectl uses now.
+CLUSTER ?= local
+
+export CLUSTER
+
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: help
@@ -22,18 +27,54 @@ help: ## List the targets.
 build: ## Build bin/pipelinectl and bin/exithandler, static.
 	$(BUILD) ./cmd/pipelinectl ./cmd/exithandler
 
+.PHONY: demo
+demo: build cluster-up images ## Run, fail and kill a pipeline on a real cluster, and show what OpenMetadata was told.
+	@$(BUILD) ./test/demo
+	@bin/demo --image pipelinectl.local/ingestion-light:dev
+
 .PHONY: test
-test: test-unit ## Run all tests.
+test: test-unit test-integration ## Run all tests.
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster, with the race detector.
 	go vet ./...
 	go test -race ./...
+	cd test/cluster && go vet ./cmd/cluster ./internal/... && go test ./cmd/cluster ./internal/...
+
+.PHONY: test-integration
+test-integration: build ## Run the tests on the cluster; says so where none can be made.
+	test/integration.sh
+
+.PHONY: test-openmetadata
+test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=http://host:8585/api OPENMETADATA_TOKEN=…
+	@: $${OPENMETADATA_URL:?give the address of a server, with /api} $${OPENMETADATA_TOKEN:?give a token that may edit ingestion pipelines}
+	go test -count=1 -run Contract ./test/openmetadata/...
 
 .PHONY: lint
 lint: ## Run the linters.
 	go run $(GOLANGCI_LINT) run ./...
 
+.PHONY: cluster-up
+cluster-up: ## Start the local cluster; the first time builds it, which takes minutes. CLUSTER=current uses yours.
+ifeq ($(CLUSTER),local)
+	@test/cluster/install.sh
+	@test/cluster/build.sh bin
+	@bin/cluster up
+endif
+
+.PHONY: cluster-down
+cluster-down: ## Stop the local cluster; nothing of it is left.
+	@if [ -x bin/cluster ]; then bin/cluster down; fi
+
+.PHONY: images
+images: build ## Build the images, without a Docker engine.
+	@$(BUILD) ./test/openmetadata/cmd/openmetadata-stand-in
+	@test/images/build.sh openmetadata-stand-in ingestion-light
+
+.PHONY: page
+page: ## Bring the demo's OpenMetadata page to http://127.0.0.1:8585 until interrupted.
+	@bin/demo page
+
 .PHONY: clean
-clean: ## Remove bin/.
+clean: cluster-down ## Stop the cluster and remove bin/. The caches stay, in ~/.cache/pipelinectl.
 	rm -rf bin

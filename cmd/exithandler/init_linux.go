@@ -45,7 +45,7 @@ func runInit(args, environ []string) int {
 	signal.Notify(signals)
 	// Orphans come to this process also where it is not process 1.
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	child, err := os.StartProcess(path, args, &os.ProcAttr{
+	child, err := os.StartProcess(path, args, &os.ProcAttr{ //nolint:gosec // Running the command given is what it is for.
 		Env:   environ,
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 		// A group of its own: a signal reaches all that the command started.

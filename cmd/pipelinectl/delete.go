@@ -18,7 +18,7 @@ func (cmd *deleteCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
-	result, err := c.Client.Delete(ctx, cmd.Pipeline)
+	result, err := c.pipelines.Delete(ctx, cmd.Pipeline)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	}
 	var errs []error
 	for _, pipeline := range pipelines {
-		result, err := c.Deploy(ctx, pipeline, nil)
+		result, err := c.pipelines.Deploy(ctx, pipeline, nil)
 		if err != nil {
 			errs = append(errs, err)
 			continue

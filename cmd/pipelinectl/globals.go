@@ -70,14 +70,13 @@ func (g *globals) connect(ctx context.Context) (*connection, context.Context, co
 		config.MetadataAPIEndpoint = url
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, g.Timeout, fmt.Errorf("the command's --timeout of %s is over", g.Timeout))
-	return &connection{Client: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint}, ctx, cancel, nil
+	return &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint}, ctx, cancel, nil
 }
 
 // connection is what a command works with.
 type connection struct {
-	*k8sclient.Client
-
-	om *omapi.Client
+	pipelines *k8sclient.Client
+	om        *omapi.Client
 	// token and endpoint are given to the pods of pipelines that bring no connection of their own.
 	token, endpoint string
 }

@@ -19,7 +19,7 @@ func (cmd *killCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
-	results, err := c.Kill(ctx, cmd.Pipeline, cmd.RunID)
+	results, err := c.pipelines.Kill(ctx, cmd.Pipeline, cmd.RunID)
 	lines := make([]string, len(results))
 	for i, result := range results {
 		lines[i] = fmt.Sprintf("run %s of pipeline %s ended, state %s", result.RunID, cmd.Pipeline, result.State)

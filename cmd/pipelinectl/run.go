@@ -17,7 +17,7 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
-	result, err := c.Client.Run(ctx, cmd.Pipeline)
+	result, err := c.pipelines.Run(ctx, cmd.Pipeline)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (cmd *statusCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
-	status, err := c.Client.Status(ctx, cmd.Pipeline)
+	status, err := c.pipelines.Status(ctx, cmd.Pipeline)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -71,11 +72,13 @@ func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 // desired is an object as it shall be.
 type desired struct {
 	resourceClient
+
 	object metav1.Object
 }
 
 type applied struct {
 	desired
+
 	// before is what was there; nil where nothing was.
 	before metav1.Object
 }
@@ -128,8 +131,8 @@ func (c *Client) undo(ctx context.Context, done []applied) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var errs []error
-	for i := len(done) - 1; i >= 0; i-- {
-		step, name := done[i], done[i].object.GetName()
+	for _, step := range slices.Backward(done) {
+		name := step.object.GetName()
 		if step.before == nil {
 			if err := step.delete(ctx, name); err != nil && !apierrors.IsNotFound(err) {
 				errs = append(errs, c.failed(fmt.Sprintf("remove %s %s after the failure", step.kind, name), err))

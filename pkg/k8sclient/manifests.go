@@ -3,6 +3,7 @@ package k8sclient
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -147,12 +148,8 @@ func jobSpec(config *Config, pipeline *omapi.IngestionPipeline, meta metav1.Obje
 
 func podMeta(config *Config, job metav1.ObjectMeta) metav1.ObjectMeta {
 	out := metav1.ObjectMeta{Labels: map[string]string{}, Annotations: map[string]string{}}
-	for key, value := range config.PodAnnotations {
-		out.Annotations[key] = value
-	}
-	for key, value := range job.Labels {
-		out.Labels[key] = value
-	}
+	maps.Copy(out.Annotations, config.PodAnnotations)
+	maps.Copy(out.Labels, job.Labels)
 	out.Annotations[identity.AnnotationFQN] = job.Annotations[identity.AnnotationFQN]
 	return out
 }

@@ -81,12 +81,11 @@ func (e *ConnectionError) Unwrap() error { return e.Err }
 
 // Retryable says whether the same call may succeed later: no answer, too many requests, or a failing server.
 func Retryable(err error) bool {
-	var connection *ConnectionError
-	if errors.As(err, &connection) {
+	if _, ok := errors.AsType[*ConnectionError](err); ok {
 		return !errors.Is(err, context.Canceled)
 	}
-	var status *Error
-	if !errors.As(err, &status) {
+	status, ok := errors.AsType[*Error](err)
+	if !ok {
 		return false
 	}
 	return status.StatusCode == http.StatusTooManyRequests || status.StatusCode == http.StatusRequestTimeout ||

@@ -38,6 +38,8 @@ func (s PipelineState) Terminal() bool {
 
 // PipelineStatus is the record of one run. The server replaces the whole record on a write, so fields that this
 // client does not know are kept and written back.
+//
+//nolint:recvcheck // encoding/json wants a value to marshal and a pointer to unmarshal.
 type PipelineStatus struct {
 	RunID string        `json:"runId,omitempty"`
 	State PipelineState `json:"pipelineState,omitempty"`

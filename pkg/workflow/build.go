@@ -50,12 +50,10 @@ func partsOf(t omapi.PipelineType) (parts, bool) {
 
 // Types are the pipeline types that Build supports, sorted.
 func Types() []string {
-	types := []string{string(omapi.PipelineApplication)}
-	for _, t := range []omapi.PipelineType{
-		omapi.PipelineMetadata, omapi.PipelineUsage, omapi.PipelineLineage, omapi.PipelineProfiler,
-		omapi.PipelineAutoClassification, omapi.PipelineTestSuite, omapi.PipelineDBT,
-	} {
-		types = append(types, string(t))
+	types := []string{
+		string(omapi.PipelineApplication), string(omapi.PipelineMetadata), string(omapi.PipelineUsage),
+		string(omapi.PipelineLineage), string(omapi.PipelineProfiler), string(omapi.PipelineAutoClassification),
+		string(omapi.PipelineTestSuite), string(omapi.PipelineDBT),
 	}
 	slices.Sort(types)
 	return types

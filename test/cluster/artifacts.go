@@ -1,0 +1,51 @@
+// Package artifacts names the binaries that this version of the sources needs,
+// so that a change of the sources or of a dependency gets a file of its own.
+package artifacts
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"strings"
+)
+
+//go:embed go.mod
+var goMod []byte
+
+//go:embed go.sum
+var goSum []byte
+
+//go:embed cmd/allinone/main.go
+var allinone []byte
+
+//go:embed cmd/pause/main.go
+var pause []byte
+
+// PauseSuffix is what the pause program's file name has after the name of the
+// all-in-one binary.
+const PauseSuffix = ".pause"
+
+// KubernetesVersion returns the version that go.mod requires, such as v1.37.2,
+// or "unknown" when go.mod requires none.
+func KubernetesVersion() string {
+	lines := bufio.NewScanner(bytes.NewReader(goMod))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) == 2 && fields[0] == "k8s.io/kubernetes" {
+			return fields[1]
+		}
+	}
+	return "unknown"
+}
+
+// AllinoneName returns the file name of the all-in-one binary that is built
+// from these sources.
+func AllinoneName() string {
+	sum := sha256.New()
+	for _, part := range [][]byte{goSum, allinone, pause} {
+		sum.Write(part)
+	}
+	return "allinone-" + KubernetesVersion() + "-" + hex.EncodeToString(sum.Sum(nil))[:12]
+}

@@ -1,0 +1,66 @@
+// Package cluster starts, inspects and ends a local Kubernetes cluster from the
+// host's side. What runs inside the cluster's namespaces is package supervisor.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pipelinectl/pipelinectl/test/cluster/internal/state"
+)
+
+// Cluster is one cluster, running or not.
+type Cluster struct {
+	Dir    state.Dir
+	Binary string    // The all-in-one binary.
+	Out    io.Writer // Progress for people.
+}
+
+// Open returns the cluster with the given state directory.
+func Open(dir, binary string, out io.Writer) (*Cluster, error) {
+	d, err := state.Open(dir)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // It names the directory.
+	}
+	return &Cluster{Dir: d, Binary: binary, Out: out}, nil
+}
+
+// ErrNotRunning means that there is no cluster to talk to.
+var ErrNotRunning = errors.New("the cluster is not running")
+
+// running returns the identity of the running supervisor.
+func (c *Cluster) running() (state.Identity, error) {
+	id, err := c.Dir.Identity()
+	if errors.Is(err, state.ErrNone) {
+		return state.Identity{}, fmt.Errorf("%w (state directory %s): start it with `cluster up`", ErrNotRunning, c.Dir.Root())
+	}
+	if err != nil {
+		return state.Identity{}, err //nolint:wrapcheck // It names the file.
+	}
+	if !id.Alive() {
+		return state.Identity{}, fmt.Errorf("%w: its supervisor (process %d) has ended; `cluster logs supervisor` may tell why; `cluster up` starts anew, `cluster down` cleans up", ErrNotRunning, id.PID)
+	}
+	return id, nil
+}
+
+// client returns a client of the running supervisor.
+func (c *Cluster) client() (*client, state.Identity, error) {
+	id, err := c.running()
+	if err != nil {
+		return nil, id, err
+	}
+	return newClient(id.PID), id, nil
+}
+
+func (c *Cluster) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.Out, format+"\n", args...)
+}
+
+// lock keeps other commands out; it waits as long as one of them may take.
+func (c *Cluster) lock(ctx context.Context) (func(), error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout+downTimeout, errors.New("it did not end in time"))
+	defer cancel()
+	return c.Dir.Lock(ctx) //nolint:wrapcheck // It tells what it waited for.
+}

@@ -1,0 +1,81 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Register creates a service and a pipeline in OpenMetadata, as its own pages would, from the files of examples/.
+func (s *StandIn) Register(ctx context.Context, serviceFile, pipelineFile string) error {
+	service, err := readYAML(serviceFile)
+	if err != nil {
+		return err
+	}
+	pipeline, err := readYAML(pipelineFile)
+	if err != nil {
+		return err
+	}
+	return s.Create(ctx, service, pipeline)
+}
+
+// Create is Register for entities that are in no file.
+func (s *StandIn) Create(ctx context.Context, service, pipeline map[string]any) error {
+	created, err := s.put(ctx, "/v1/services/databaseServices", service)
+	if err != nil {
+		return err
+	}
+	request := map[string]any{"service": map[string]any{"id": created["id"], "type": "databaseService"}}
+	for _, field := range []string{"name", "displayName", "pipelineType", "sourceConfig", "airflowConfig", "loggerLevel"} {
+		if value, ok := pipeline[field]; ok {
+			request[field] = value
+		}
+	}
+	_, err = s.put(ctx, "/v1/services/ingestionPipelines", request)
+	return err
+}
+
+func (s *StandIn) put(ctx context.Context, path string, entity map[string]any) (map[string]any, error) {
+	body, err := json.Marshal(entity)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, s.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer "+s.Token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return nil, fmt.Errorf("PUT %s: %s: %s", path, response.Status, answer)
+	}
+	var created map[string]any
+	return created, json.Unmarshal(answer, &created)
+}
+
+func readYAML(path string) (map[string]any, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // The repository's own file.
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	if err := yaml.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return out, nil
+}

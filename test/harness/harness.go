@@ -1,0 +1,178 @@
+// Package harness gives the demo and the end-to-end tests what they stand on: a cluster, an OpenMetadata in it, and the
+// product's own command.
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// ownLabel marks the namespaces that this package made.
+const ownLabel = "pipelinectl.test/own"
+
+const pollInterval = 200 * time.Millisecond
+
+// Cluster is a Kubernetes cluster to try things on.
+type Cluster struct {
+	// Kubeconfig is the path of a kubeconfig; empty for kubectl's defaults.
+	Kubeconfig string
+	// Local says that it is this project's own.
+	Local  bool
+	Config *rest.Config
+	Kube   kubernetes.Interface
+	// Root is the repository's folder.
+	Root string
+}
+
+// NewCluster finds the cluster that CLUSTER names: local, which must be up, or current.
+func NewCluster(ctx context.Context) (*Cluster, error) {
+	root, err := repositoryRoot()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Root: root, Local: os.Getenv("CLUSTER") != "current"}
+	if c.Local {
+		out, err := exec.CommandContext(ctx, filepath.Join(root, "bin", "cluster"), "kubeconfig").Output() //nolint:gosec // Our own command.
+		if err != nil {
+			return nil, fmt.Errorf("the local cluster is not up, start it with make cluster-up: %w", err)
+		}
+		c.Kubeconfig = strings.TrimSpace(string(out))
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = c.Kubeconfig
+	if c.Config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig(); err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	c.Config.QPS, c.Config.Burst = 100, 200
+	if c.Kube, err = kubernetes.NewForConfig(c.Config); err != nil {
+		return nil, fmt.Errorf("configure the Kubernetes client: %w", err)
+	}
+	return c, nil
+}
+
+// repositoryRoot is the nearest folder above the working directory with the product's commands.
+func repositoryRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "cmd", "pipelinectl")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("the working directory is not in the repository")
+}
+
+// Load brings images from the archives of test/images/build.sh into the cluster.
+func (c *Cluster) Load(ctx context.Context, names ...string) error {
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return err
+		}
+		cache = filepath.Join(home, ".cache")
+	}
+	load, err := c.loadCommand()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		args := slices.Concat(load[1:], []string{filepath.Join(cache, "pipelinectl", "images", name+".tar")})
+		if out, err := exec.CommandContext(ctx, load[0], args...).CombinedOutput(); err != nil { //nolint:gosec // The user's own LOAD.
+			return fmt.Errorf("load image %s: %w: %s", name, err, out)
+		}
+	}
+	return nil
+}
+
+// loadCommand is what brings an archive's image into the cluster; LOAD says it where the context's name does not.
+func (c *Cluster) loadCommand() ([]string, error) {
+	if c.Local {
+		return []string{filepath.Join(c.Root, "bin", "cluster"), "load"}, nil
+	}
+	if own := strings.Fields(os.Getenv("LOAD")); len(own) > 0 {
+		return own, nil
+	}
+	config, err := clientcmd.NewDefaultClientConfigLoadingRules().Load()
+	if err != nil {
+		return nil, err
+	}
+	name := config.CurrentContext
+	switch {
+	case strings.HasPrefix(name, "kind-"):
+		return []string{"kind", "load", "image-archive", "--name", strings.TrimPrefix(name, "kind-")}, nil
+	case strings.HasPrefix(name, "k3d-"):
+		return []string{"k3d", "image", "import", "--cluster", strings.TrimPrefix(name, "k3d-")}, nil
+	case name == "minikube":
+		return []string{"minikube", "image", "load"}, nil
+	default:
+		return nil, fmt.Errorf("how do images come into the cluster of context %q? Set LOAD to a command that takes a docker archive, such as LOAD='kind load image-archive'", name)
+	}
+}
+
+// Namespace makes an empty namespace. One that is there is deleted first where this package made it; where it did not,
+// confirm is asked.
+func (c *Cluster) Namespace(ctx context.Context, name string, confirm func(question string) bool) error {
+	namespaces := c.Kube.CoreV1().Namespaces()
+	existing, err := namespaces.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("read namespace %s: %w", name, err)
+	case existing.Labels[ownLabel] == "":
+		if !confirm(fmt.Sprintf("Namespace %s was made by someone else. Use it?", name)) {
+			return fmt.Errorf("namespace %s was made by someone else, and is left alone", name)
+		}
+		return nil
+	default:
+		if err := c.DeleteNamespace(ctx, name); err != nil {
+			return err
+		}
+	}
+	_, err = namespaces.Create(ctx, &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{ownLabel: "true"}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("create namespace %s: %w", name, err)
+	}
+	return c.applyFile(ctx, name, filepath.Join(c.Root, "deploy", "ingestion.yaml"))
+}
+
+// DeleteNamespace deletes a namespace and waits until it is gone.
+func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
+	namespaces := c.Kube.CoreV1().Namespaces()
+	// Pods would take their whole grace period.
+	now := int64(0)
+	_ = c.Kube.CoreV1().Pods(name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
+	if err := namespaces.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete namespace %s: %w", name, err)
+	}
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
+		_, err := namespaces.Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		return false, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait until namespace %s is gone: %w", name, err)
+	}
+	return nil
+}
