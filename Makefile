@@ -54,11 +54,16 @@ test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=h
 lint: ## Run the linters.
 	go run $(GOLANGCI_LINT) run ./...
 
-.PHONY: cluster-up
-cluster-up: ## Start the local cluster; the first time builds it, which takes minutes. CLUSTER=current uses yours.
+.PHONY: cluster-build
+cluster-build:
 ifeq ($(CLUSTER),local)
 	@test/cluster/install.sh
 	@test/cluster/build.sh bin
+endif
+
+.PHONY: cluster-up
+cluster-up: cluster-build ## Start the local cluster; the first time builds it, which takes minutes. CLUSTER=current uses yours.
+ifeq ($(CLUSTER),local)
 	@bin/cluster up
 endif
 

@@ -14,7 +14,8 @@ TEXT
 fi
 
 # A cluster that was up before stays up.
-if [[ ${CLUSTER:-local} == local ]] && ! { [[ -x bin/cluster ]] && bin/cluster status >/dev/null 2>&1; }; then
+make --no-print-directory cluster-build
+if [[ ${CLUSTER:-local} == local ]] && ! bin/cluster status >/dev/null 2>&1; then
   trap 'bin/cluster down' EXIT
 fi
 make --no-print-directory cluster-up images

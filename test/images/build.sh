@@ -14,7 +14,8 @@ mkdir -p "$cache"
 changed() {
   local archive=$1 sum
   shift
-  sum=$(sha256sum "$@" "$here/build.sh" | sha256sum)
+  # Of the contents alone: two clones share the cache.
+  sum=$(cat "$@" "$here/build.sh" | sha256sum)
   [[ ! -f $archive || ! -f $archive.inputs || $(<"$archive.inputs") != "$sum" ]] || return 1
   rm -f "$archive" "$archive.inputs"
   inputs=$sum
@@ -35,11 +36,10 @@ push() { buildah push --quiet "pipelinectl.local/$1:dev" "docker-archive:$cache/
 # python_base: the image pipelinectl.local/python:dev, from the packages that apt is set up for on this machine.
 python_base() {
   local rootfs=$cache/python/rootfs.tar sources=()
-  if buildah inspect --type image pipelinectl.local/python:dev >/dev/null 2>&1 && ! changed "$rootfs" "$here/python/Dockerfile"; then
-    return
-  fi
+  # The archive may be there and the image not: buildah has its own store.
+  buildah inspect --type image pipelinectl.local/python:dev >/dev/null 2>&1 || rm -f "$rootfs"
+  changed "$rootfs" "$here/python/Dockerfile" || return 0
   mkdir -p "$cache/python"
-  changed "$rootfs" "$here/python/Dockerfile" || true
   echo "building the Python base image (about half a minute)"
   for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list.d/ubuntu.sources; do
     [[ -s $file ]] && sources+=("$file")
