@@ -52,7 +52,7 @@ func JobName(name, fqn, runID string) string {
 
 func fit(name, fqn string, longest int) string {
 	sanitised := strings.Trim(outsideDNSLabel.ReplaceAllString(strings.ToLower(name), "-"), "-")
-	if sanitised == name && len(name) <= longest {
+	if name != "" && sanitised == name && len(name) <= longest {
 		return name
 	}
 	sum := sha256.Sum256([]byte(fqn))

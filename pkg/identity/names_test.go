@@ -1,0 +1,55 @@
+package identity
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+func TestNamesOf(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("very-long-name-", 17)
+	cases := map[string]struct {
+		reason      string
+		name, other string
+	}{
+		"Short":      {reason: "a name that fits is taken as it is", name: "orders", other: "bills"},
+		"Upper":      {reason: "case is lost in a Kubernetes name", name: "Orders", other: "orders"},
+		"Characters": {reason: "characters are replaced by the same one", name: "a.b", other: "a b"},
+		"Long":       {reason: "names are cut at the same place", name: long + "a", other: long + "b"},
+		"Unicode":    {reason: "nothing of the name is left", name: "订单", other: "账单"},
+		"Dashes":     {reason: "a name must not end in a dash", name: "-", other: "--"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			names := NamesOf(tc.name, "svc."+tc.name)
+			checkNames(t, names)
+			assert.NotEqual(t, names, NamesOf(tc.other, "svc."+tc.other), tc.reason)
+		})
+	}
+	assert.Equal(t, ObjectNames{ConfigMap: "om-config-orders", Secret: "om-secret-orders", CronJob: "om-cronjob-orders", Label: "orders"},
+		NamesOf("orders", "svc.orders"))
+	assert.Equal(t, "om-job-orders-01234567", JobName("orders", "svc.orders", "01234567-89ab-cdef-0123-456789abcdef"))
+}
+
+func FuzzNamesOf(f *testing.F) {
+	for _, seed := range []string{"", "orders", "a.b", "订单", strings.Repeat("x", 256), "-", "A_b/c"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		checkNames(t, NamesOf(name, "svc."+name))
+		assert.Empty(t, validation.IsDNS1123Label(JobName(name, "svc."+name, "01234567-89ab-cdef-0123-456789abcdef")))
+	})
+}
+
+func checkNames(t *testing.T, names ObjectNames) {
+	t.Helper()
+	for _, name := range []string{names.ConfigMap, names.Secret, names.CronJob} {
+		assert.Empty(t, validation.IsDNS1123Label(name), name)
+	}
+	assert.LessOrEqual(t, len(names.CronJob), maxCronJobName)
+	assert.Empty(t, validation.IsValidLabelValue(names.Label))
+}

@@ -1,0 +1,77 @@
+package workflow
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSplitAndMerge(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		config string
+		want   Overlay
+	}{
+		"Token": {
+			reason: "the bot's token is in every configuration",
+			config: "workflowConfig: {openMetadataServerConfig: {hostPort: 'http://om/api', securityConfig: {jwtToken: abc}}}",
+			want:   Overlay{"/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken": "abc"},
+		},
+		"Number": {
+			reason: "a password of digits is a number in YAML",
+			config: "source: {password: 1234}",
+			want:   Overlay{"/source/password": 1234},
+		},
+		"List": {
+			reason: "a list's members go by its name",
+			config: "source: {apiKey: [one, two]}",
+			want:   Overlay{"/source/apiKey/0": "one", "/source/apiKey/1": "two"},
+		},
+		"PointerEscape": {
+			reason: "names may have the characters of a JSON pointer",
+			config: "'a/b~c': {secret: x}",
+			want:   Overlay{"/a~1b~0c/secret": "x"},
+		},
+		"URL": {
+			reason: "a connection string may carry a password under any name",
+			config: "source: {uri: 'postgres://me:pw@db/x'}",
+			want:   Overlay{"/source/uri": "postgres://me:pw@db/x"},
+		},
+		"NotSecret": {
+			reason: "names that only look alike stay readable",
+			config: "a: {secretsManagerProvider: db, tokenUri: 'https://x', password: '', isSecret: true}",
+			want:   Overlay{},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config, err := Parse(tc.config)
+			require.NoError(t, err)
+			public, overlay := Split(config)
+			assert.Equal(t, tc.want, overlay, tc.reason)
+
+			text, err := public.YAML()
+			require.NoError(t, err)
+			for _, secret := range overlay.Values() {
+				assert.NotContains(t, text, secret)
+			}
+			stored, err := overlay.YAML()
+			require.NoError(t, err)
+			readBack, err := ParseOverlay(stored)
+			require.NoError(t, err)
+			merged, err := Merge(public, readBack)
+			require.NoError(t, err)
+			assert.Equal(t, config, merged, "what was split comes together again")
+		})
+	}
+}
+
+func TestMergeNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	_, err := Merge(Config{"source": map[string]any{"password": Placeholder}}, Overlay{})
+	require.ErrorIs(t, err, ErrMissingSecret)
+	assert.ErrorContains(t, err, "/source/password")
+}
