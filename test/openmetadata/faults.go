@@ -141,32 +141,33 @@ func (f *faults) clear() {
 	f.inForce = nil
 }
 
-// disturb answers a request under a fault; nil when there is nothing left to send. handle lets the request take effect.
-func (s *Server) disturb(w http.ResponseWriter, req *http.Request, f *fault, handle func() *reply) *reply {
+// disturb handles a request under a fault, or without one, and returns what sends the answer. handle lets the request
+// take effect.
+func (s *Server) disturb(req *http.Request, f *fault, r *record, handle func() *reply) func(http.ResponseWriter) {
+	send := func(answer *reply) func(http.ResponseWriter) {
+		r.Status, r.AnswerSize = answer.status, int64(len(answer.body))
+		return answer.writeTo
+	}
 	if f == nil {
-		return handle()
+		return send(handle())
 	}
 	var done *reply
-	if f.AfterHandling {
+	if f.AfterHandling || f.Kind == admin.FaultTruncate {
 		done = handle()
 	}
 	switch f.Kind {
 	case admin.FaultStatus:
-		return f.answer()
+		return send(f.answer())
 	case admin.FaultGarbage:
-		return &reply{
+		return send(&reply{
 			status: http.StatusOK, header: http.Header{headerContentType: {"text/html"}},
 			body: []byte("<!doctype html><title>Proxy</title><p>Please sign in.</p>"),
-		}
+		})
 	case admin.FaultReset:
-		reset(w)
-		return nil
+		return reset
 	case admin.FaultTruncate:
-		if done == nil {
-			done = handle()
-		}
-		truncate(w, done)
-		return nil
+		r.Status = done.status
+		return done.truncateTo
 	case admin.FaultDelay:
 		s.pause(req.Context(), time.Duration(f.Delay))
 	case admin.FaultHang:
@@ -174,12 +175,12 @@ func (s *Server) disturb(w http.ResponseWriter, req *http.Request, f *fault, han
 	case admin.FaultDown:
 	}
 	if req.Context().Err() != nil {
-		return nil
+		return func(http.ResponseWriter) {} // The client is gone.
 	}
 	if done == nil {
 		done = handle()
 	}
-	return done
+	return send(done)
 }
 
 // answer is the reply of a fault of kind status.
@@ -225,12 +226,12 @@ func reset(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// truncate promises the whole body and sends half of it.
-func truncate(w http.ResponseWriter, whole *reply) {
-	maps.Copy(w.Header(), whole.header)
-	w.Header().Set("Content-Length", strconv.Itoa(len(whole.body)))
-	w.WriteHeader(whole.status)
-	_, _ = w.Write(whole.body[:len(whole.body)/2])
+// truncateTo promises the whole body and sends half of it.
+func (a *reply) truncateTo(w http.ResponseWriter) {
+	maps.Copy(w.Header(), a.header)
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body[:len(a.body)/2])
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	defaultMaxRecords = 20_000
+	defaultMaxRecords = 5_000
 	maxRecordedBody   = 64 << 10 // bytes
 )
 
@@ -23,31 +23,35 @@ const (
 type record struct {
 	admin.Request
 
-	start time.Time
+	start    time.Time
+	finished bool
 }
 
 // withoutTokens blanks JWTs, so that no record keeps one.
-func withoutTokens(text string) string {
-	return regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]*`).ReplaceAllString(text, "[token]")
-}
+func (r *records) withoutTokens(text string) string { return r.token.ReplaceAllString(text, "[token]") }
 
 func (s *Server) newRecord(req *http.Request) record {
 	return record{start: time.Now(), Request: admin.Request{
 		Time: s.now(), Method: req.Method, Path: req.URL.EscapedPath(),
-		Query: withoutTokens(req.URL.RawQuery), UserAgent: req.UserAgent(),
+		Query: s.records.withoutTokens(req.URL.RawQuery), UserAgent: req.UserAgent(),
 	}}
 }
 
-func (r *record) setBody(body []byte) {
+func (s *Server) recordBody(r *record, body []byte) {
 	r.BodySize = int64(len(body))
 	if len(body) > maxRecordedBody {
 		body, r.BodyTruncated = body[:maxRecordedBody], true
 	}
-	r.Body = strings.ToValidUTF8(withoutTokens(string(body)), "�")
+	r.Body = strings.ToValidUTF8(s.records.withoutTokens(string(body)), "�")
 }
 
-// finish stores the record, also when the handler breaks the connection by a panic.
+// finish stores the record, once. It comes before the answer is sent, so that who has the answer finds the record;
+// deferred it also stores the record of a request that ends by a panic.
 func (s *Server) finish(ctx context.Context, r *record) {
+	if r.finished {
+		return
+	}
+	r.finished = true
 	r.Duration = admin.Duration(time.Since(r.start))
 	s.records.add(r.Request)
 	level := slog.LevelInfo
@@ -60,6 +64,8 @@ func (s *Server) finish(ctx context.Context, r *record) {
 
 // records keeps the latest requests.
 type records struct {
+	token *regexp.Regexp
+
 	mu   sync.Mutex
 	max  int
 	last int64
@@ -70,7 +76,7 @@ func newRecords(limit int) *records {
 	if limit <= 0 {
 		limit = defaultMaxRecords
 	}
-	return &records{max: limit}
+	return &records{max: limit, token: regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]*`)}
 }
 
 func (r *records) add(request admin.Request) {

@@ -34,7 +34,7 @@ type Options struct {
 	InsertGap time.Duration
 	// Now is the clock; nil is the real one.
 	Now func() time.Time
-	// MaxRecords bounds the recorded requests; 0 is 20,000. The oldest go first.
+	// MaxRecords bounds the recorded requests; 0 is 5,000. The oldest go first.
 	MaxRecords int
 }
 
@@ -132,7 +132,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	record := s.newRecord(req)
 	defer s.finish(req.Context(), &record)
 	body, err := readBody(req)
-	record.setBody(body)
+	s.recordBody(&record, body)
 	if err != nil {
 		// The real server breaks the connection while the client still sends.
 		panic(http.ErrAbortHandler)
@@ -141,12 +141,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if fault != nil {
 		record.Fault = fault.ID
 	}
-	answer := s.disturb(w, req, fault, func() *reply { return s.answer(req, body, &record.Request) })
-	if answer == nil {
-		return
-	}
-	record.Status, record.AnswerSize = answer.status, int64(len(answer.body))
-	answer.writeTo(w)
+	send := s.disturb(req, fault, &record, func() *reply { return s.answer(req, body, &record.Request) })
+	s.finish(req.Context(), &record)
+	send(w)
 }
 
 // answer handles a request as if no fault were set.

@@ -178,8 +178,9 @@ func TestFaults(t *testing.T) {
 			}
 			s.client.must(t, p.get(p.run, want))
 			s.client.must(t, p.put(p.run, p.ts, "", http.StatusCreated)) // Count was 1.
-			hit, err := s.admin.Requests(t.Context(), admin.RequestFilter{Method: http.MethodPut, Path: path, RunID: ""})
+			hit, err := s.admin.Requests(t.Context(), admin.RequestFilter{Method: http.MethodPut, Path: path})
 			require.NoError(t, err)
+			require.Len(t, hit, 2)
 			assert.Equal(t, set.ID, hit[0].Fault, tc.reason)
 			assert.Empty(t, hit[1].Fault)
 		})
@@ -221,6 +222,10 @@ func TestFaultHang(t *testing.T) {
 		defer cancel()
 		_, err := s.client.do(ctx, p.put(p.run, p.ts, "", 0))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Eventually(t, func() bool {
+			got, err := s.admin.Requests(t.Context(), admin.RequestFilter{Method: http.MethodPut, Path: "pipelineStatus$"})
+			return err == nil && len(got) == 1 && got[0].Fault == set.ID && got[0].Status == 0
+		}, requestTimeout, 10*time.Millisecond, "the request ends without an answer")
 		require.NoError(t, s.admin.RemoveFault(t.Context(), set.ID))
 		s.client.must(t, p.get(p.run, http.StatusNoContent))
 	})

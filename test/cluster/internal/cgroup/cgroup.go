@@ -43,12 +43,6 @@ func Hierarchies() ([]Hierarchy, error) {
 	return all, nil
 }
 
-// Unified reports whether version 2 is the only one, which decides what the
-// kubelet and runc use.
-func Unified(all []Hierarchy) bool {
-	return len(all) > 0 && !slices.ContainsFunc(all, func(h Hierarchy) bool { return !h.V2 })
-}
-
 // Create makes the cgroup name, one level deep, in every hierarchy.
 func Create(all []Hierarchy, name string) error {
 	for _, h := range all {

@@ -11,23 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestUnified(t *testing.T) {
-	v1, v2 := Hierarchy{Mount: "/sys/fs/cgroup/memory"}, Hierarchy{Mount: "/sys/fs/cgroup", V2: true}
-	cases := []struct {
-		reason string
-		all    []Hierarchy
-		want   bool
-	}{
-		{reason: "version 2 only", all: []Hierarchy{v2}, want: true},
-		{reason: "hybrid: the kubelet uses version 1", all: []Hierarchy{v1, v2}},
-		{reason: "version 1 only", all: []Hierarchy{v1}},
-		{reason: "none"},
-	}
-	for _, c := range cases {
-		t.Run(c.reason, func(t *testing.T) { assert.Equal(t, c.want, Unified(c.all)) })
-	}
-}
-
 // In these tests plain directories stand for the kernel's: a written control file
 // then shows what the kernel would have been told last.
 func TestCreateInheritsTheCPUSet(t *testing.T) {

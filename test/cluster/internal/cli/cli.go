@@ -38,11 +38,12 @@ type commands struct {
 }
 
 type upCmd struct {
-	Port int `default:"16443" help:"The API server's port on 127.0.0.1; if it is taken, any free one."`
+	Port    int           `default:"16443" help:"The API server's port on 127.0.0.1; if it is taken, any free one."`
+	Timeout time.Duration `default:"3m"    help:"How long the components may take to start."`
 }
 
 func (u *upCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.Up(ctx, u.Port) //nolint:wrapcheck // The user sees it as it is.
+	return c.Up(ctx, u.Port, u.Timeout) //nolint:wrapcheck // The user sees it as it is.
 }
 
 type downCmd struct{}

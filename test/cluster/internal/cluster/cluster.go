@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pipelinectl/pipelinectl/test/cluster/internal/state"
 )
@@ -58,9 +59,11 @@ func (c *Cluster) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.Out, format+"\n", args...)
 }
 
-// lock keeps other commands out; it waits as long as one of them may take.
+const lockTimeout = 5 * time.Minute
+
+// lock keeps other commands out; it waits longer than one of them usually takes.
 func (c *Cluster) lock(ctx context.Context) (func(), error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout+downTimeout, errors.New("it did not end in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("it did not end within %s", lockTimeout))
 	defer cancel()
 	return c.Dir.Lock(ctx) //nolint:wrapcheck // It tells what it waited for.
 }

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pipelinectl/pipelinectl/test/cluster/internal/cgroup"
 	"github.com/pipelinectl/pipelinectl/test/cluster/internal/supervisor"
 )
 
@@ -48,11 +47,6 @@ func (c *Cluster) requirements() (supervisor.Config, error) {
 	if _, err := os.Stat("/dev/kmsg"); err != nil {
 		return none, fmt.Errorf("the kubelet reads the kernel's log: %w (in a container, pass the device in)", err)
 	}
-	hierarchies, err := cgroup.Hierarchies()
-	if err != nil {
-		return none, fmt.Errorf("looking for cgroups: %w", err)
-	}
-	cfg.CgroupV2 = cgroup.Unified(hierarchies)
 	if cfg.RestrictOOMScore, err = lacksResourceCapability(); err != nil {
 		return none, err
 	}

@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// upTimeout is longer than the supervisor's own, which tells more.
-	upTimeout = 4 * time.Minute
+	// grace is what this side waits longer than the supervisor, which tells more.
+	grace = 30 * time.Second
 	// SuperviseCommand is the argument with which this program is the supervisor.
 	SuperviseCommand = "supervise"
 	// firstFile is the first descriptor after the standard ones.
@@ -32,19 +32,21 @@ const (
 )
 
 // Up starts the cluster, or waits for one that is starting, or finds it running.
-// On an error nothing runs; the logs remain until the next Up or Down.
-func (c *Cluster) Up(ctx context.Context, port int) error {
+// On an error nothing runs; the logs remain until the next Up or Down. The
+// timeout bounds the start of the components.
+func (c *Cluster) Up(ctx context.Context, port int, timeout time.Duration) error {
 	begin := time.Now()
 	cfg, err := c.upRequirements()
 	if err != nil {
 		return err
 	}
+	cfg.StartTimeout = timeout
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("not done within %s", upTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout+grace, fmt.Errorf("not done within %s", timeout+grace))
 	defer cancel()
 
 	id, err := c.running()

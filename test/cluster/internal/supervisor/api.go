@@ -40,7 +40,8 @@ type Config struct {
 	Snapshotter  string   `json:"snapshotter"`
 	// RestrictOOMScore is for a machine on which nobody may lower a score.
 	RestrictOOMScore bool `json:"restrictOOMScore"`
-	CgroupV2         bool `json:"cgroupV2"`
+	// StartTimeout bounds the whole start.
+	StartTimeout time.Duration `json:"startTimeout"`
 
 	dir state.Dir
 }

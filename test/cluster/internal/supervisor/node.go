@@ -95,7 +95,7 @@ func (s *supervisor) startNode(ctx context.Context) error {
 // passes.
 func (s *supervisor) waitNode(ctx context.Context, checks ...func(context.Context) error) error {
 	needs := []string{kubeletName, containerd, controllerManager, apiServer}
-	return s.wait(ctx, "node "+NodeName+" to be ready", needs, func(ctx context.Context) error {
+	return s.wait(ctx, kubeletName+" to make "+NodeName+" ready", needs, func(ctx context.Context) error {
 		for _, check := range append(checks, s.nodeReady) {
 			if err := check(ctx); err != nil {
 				return err

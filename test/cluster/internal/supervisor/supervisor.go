@@ -26,11 +26,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/test/cluster/internal/state"
 )
 
-const (
-	// startTimeout bounds the whole start, on a slow and busy machine too.
-	startTimeout = 3 * time.Minute
-	pollInterval = 50 * time.Millisecond
-)
+const pollInterval = 50 * time.Millisecond
 
 type supervisor struct {
 	cfg      *Config
@@ -130,7 +126,7 @@ func (s *supervisor) prepare() error {
 
 // startAll starts all components, each as soon as what it needs is there.
 func (s *supervisor) startAll(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not done within %s", startTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, fmt.Errorf("not done within %s", s.cfg.StartTimeout))
 	defer cancel()
 	if err := s.startBase(ctx); err != nil {
 		return err
@@ -217,7 +213,7 @@ func (s *supervisor) waitContainerd(ctx context.Context) error {
 }
 
 func (s *supervisor) waitAPI(ctx context.Context) error {
-	err := s.wait(ctx, "the API server to be ready", []string{apiServer, etcd}, func(ctx context.Context) error {
+	err := s.wait(ctx, apiServer+" to be ready", []string{apiServer, etcd}, func(ctx context.Context) error {
 		_, err := s.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		return err //nolint:wrapcheck // wait tells what was waited for.
 	})
@@ -228,7 +224,7 @@ func (s *supervisor) waitAPI(ctx context.Context) error {
 }
 
 func (s *supervisor) waitServiceAccount(ctx context.Context) error {
-	err := s.wait(ctx, "the default ServiceAccount", []string{controllerManager, apiServer}, func(ctx context.Context) error {
+	err := s.wait(ctx, controllerManager+" to make the default ServiceAccount", []string{controllerManager, apiServer}, func(ctx context.Context) error {
 		_, err := s.client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 		return err //nolint:wrapcheck // wait tells what was waited for.
 	})
