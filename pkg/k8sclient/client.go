@@ -114,8 +114,8 @@ func (c *Client) Deployed(ctx context.Context, fqn string) (*omapi.IngestionPipe
 	parts := omapi.SplitFQN(fqn)
 	names := identity.NamesOf(parts[len(parts)-1], fqn)
 	configMap, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Get(ctx, names.ConfigMap, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) && !isNamespaceMissing(err) {
-		return nil, fmt.Errorf("%w: %s in namespace %s; deploy it first: pipelinectl deploy -f FILE", ErrNotDeployed, fqn, c.config.Namespace)
+	if apierrors.IsNotFound(err) {
+		return nil, c.notDeployed(ctx, fqn)
 	}
 	if err != nil {
 		return nil, c.failed("read ConfigMap "+names.ConfigMap, err)
@@ -124,6 +124,16 @@ func (c *Client) Deployed(ctx context.Context, fqn string) (*omapi.IngestionPipe
 		return nil, err
 	}
 	return pipelineOf(configMap)
+}
+
+// notDeployed says whether it is the pipeline or the whole namespace that is missing: a read tells no difference.
+func (c *Client) notDeployed(ctx context.Context, fqn string) error {
+	_, err := c.kube.CoreV1().Namespaces().Get(ctx, c.config.Namespace, metav1.GetOptions{})
+	if isNamespaceMissing(err) {
+		return c.failed("find pipeline "+fqn, err)
+	}
+	// Any other answer is no news: a Role may not allow the question.
+	return fmt.Errorf("%w: %s in namespace %s; deploy it first: pipelinectl deploy -f FILE", ErrNotDeployed, fqn, c.config.Namespace)
 }
 
 func pipelineOf(configMap *corev1.ConfigMap) (*omapi.IngestionPipeline, error) {

@@ -7,7 +7,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/pipelinectl/pipelinectl/test/harness"
 )
@@ -88,6 +93,22 @@ func TestBadInput(t *testing.T) {
 			reason: "how to make it is told",
 			args:   []string{"deploy", "-f", good, "-n", "does-not-exist"}, want: "kubectl create namespace does-not-exist", code: 1,
 		},
+		"NoNamespaceToRunIn": {
+			reason: "a missing namespace is not a pipeline that is not deployed",
+			args:   []string{"run", fqn, "-n", "does-not-exist"}, want: "kubectl create namespace does-not-exist", code: 1,
+		},
+		"NoPermission": {
+			reason: "what is not allowed is told with who may allow it, and has a code of its own",
+			args:   []string{"deploy", "-f", good, "--kubeconfig", w.kubeconfigWithoutRights(t)}, want: "ask for a Role that allows it", code: 4,
+		},
+		"NoAccount": {
+			reason: "a token that has ended is not a missing Role",
+			args:   []string{"deploy", "-f", good, "--kubeconfig", w.kubeconfig(t, "expired")}, want: "log in to the cluster again", code: 4,
+		},
+		"ClusterDown": {
+			reason: "nothing listens at the address",
+			args:   []string{"deploy", "-f", good, "--kubeconfig", w.kubeconfigTo(t, "https://127.0.0.1:1", "any")}, want: "check that the cluster is reachable", code: 1,
+		},
 		"NoCluster": {
 			reason: "the kubeconfig is the first thing to look at",
 			args:   []string{"deploy", "-f", good, "--kubeconfig", "/does/not/exist"}, want: "set KUBECONFIG", code: 1,
@@ -112,4 +133,34 @@ func TestBadInput(t *testing.T) {
 			assert.Empty(t, w.objects(t, w.namespace), "nothing is made")
 		})
 	}
+}
+
+// kubeconfigWithoutRights is for an account that may do nothing.
+func (w *world) kubeconfigWithoutRights(t *testing.T) string {
+	t.Helper()
+	accounts := w.Kube.CoreV1().ServiceAccounts(w.namespace)
+	account, err := accounts.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	token, err := accounts.CreateToken(t.Context(), account.Name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return w.kubeconfig(t, token.Status.Token)
+}
+
+// kubeconfig is for the cluster, with a token.
+func (w *world) kubeconfig(t *testing.T, token string) string {
+	t.Helper()
+	return w.kubeconfigTo(t, w.Config.Host, token)
+}
+
+func (w *world) kubeconfigTo(t *testing.T, host, token string) string {
+	t.Helper()
+	require.NoError(t, rest.LoadTLSFiles(w.Config))
+	config := clientcmdapi.NewConfig()
+	config.Clusters["c"] = &clientcmdapi.Cluster{Server: host, CertificateAuthorityData: w.Config.CAData}
+	config.AuthInfos["u"] = &clientcmdapi.AuthInfo{Token: token}
+	config.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
+	config.CurrentContext = "c"
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, clientcmd.WriteToFile(*config, path))
+	return path
 }
