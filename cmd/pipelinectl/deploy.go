@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
 
 type deployCmd struct {
 	File   []string `short:"f" required:"" help:"File with IngestionPipeline entities, JSON or YAML; - is standard input." placeholder:"FILE"`
+	DryRun bool     `help:"Let the API server check all, and change nothing."`
 	Output string   `short:"o" enum:"text,json,yaml" default:"text" help:"text, json or yaml."`
 }
 
@@ -36,7 +38,7 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	}
 	var errs []error
 	for _, pipeline := range pipelines {
-		result, err := c.pipelines.Deploy(ctx, pipeline, nil)
+		result, err := c.pipelines.Deploy(ctx, pipeline, nil, k8sclient.DeployOptions{DryRun: cmd.DryRun})
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -45,11 +47,21 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 		if result.Schedule != "" {
 			schedule = "schedule " + result.Schedule
 		}
-		if err := s.print(cmd.Output, result, fmt.Sprintf("pipeline %s deployed, %s", result.FQN, schedule)); err != nil {
+		if err := s.print(cmd.Output, result, fmt.Sprintf("pipeline %s %s, %s", result.FQN, deployed(result.Action(), cmd.DryRun), schedule)); err != nil {
 			return err
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func deployed(action string, dryRun bool) string {
+	if action == k8sclient.ActionCreated {
+		action = "deployed"
+	}
+	if dryRun {
+		action += " (server dry run)"
+	}
+	return action
 }
 
 // complete gives a pipeline that brings no connection of its own the one of the configuration.

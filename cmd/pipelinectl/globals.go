@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -31,8 +33,9 @@ type streams struct{ out, err io.Writer }
 type globals struct {
 	Kubeconfig string        `help:"Path of the kubeconfig. Default: KUBECONFIG, else ~/.kube/config, else the pod's own." placeholder:"FILE" type:"path"`
 	Context    string        `help:"Context of the kubeconfig." placeholder:"NAME"`
-	Namespace  string        `short:"n" env:"K8S_NAMESPACE" help:"Namespace in which pipelines run. Default: the configuration's, else openmetadata-pipelines." placeholder:"NAME"`
+	Namespace  string        `short:"n" help:"Namespace in which pipelines run. Default: K8S_NAMESPACE, else the configuration's, else openmetadata-pipelines." placeholder:"NAME"`
 	Config     string        `env:"PIPELINECTL_CONFIG" help:"YAML file with the parameters of the pipeline service client." placeholder:"FILE" type:"path"`
+	Set        []string      `help:"A parameter of the pipeline service client; it wins over its variable K8S_… and the file. Repeat it for more." placeholder:"NAME=VALUE" sep:"none"`
 	URL        string        `name:"openmetadata-url" env:"OPENMETADATA_URL" help:"OpenMetadata's address as seen from here, with /api. Default: metadataApiEndpoint of the configuration." placeholder:"URL"`
 	Token      string        `name:"openmetadata-token" env:"OPENMETADATA_TOKEN" help:"Token for OpenMetadata; better given by the variable, so that it is not in the process list." placeholder:"TOKEN"`
 	Timeout    time.Duration `default:"3m" help:"Bound on the whole command."`
@@ -40,12 +43,13 @@ type globals struct {
 
 // connect makes the client of a command, and a context that ends in time.
 func (g *globals) connect(ctx context.Context) (*connection, context.Context, context.CancelFunc, error) {
-	config, err := k8sclient.LoadConfig(g.Config)
+	loaded, err := g.load()
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if g.Namespace != "" {
-		config.Namespace = g.Namespace
+	config := loaded.Config
+	if !config.Enabled {
+		return nil, nil, nil, errDisabled
 	}
 	url := g.URL
 	if url == "" {
@@ -58,19 +62,30 @@ func (g *globals) connect(ctx context.Context) (*connection, context.Context, co
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	kube, err := g.kube()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	client, err := k8sclient.New(kube, om, config)
+	kube, err := g.kube(&config)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	if config.MetadataAPIEndpoint == "" {
 		config.MetadataAPIEndpoint = url
 	}
+	client, err := k8sclient.New(kube, om, config)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, g.Timeout, fmt.Errorf("the command's --timeout of %s is over", g.Timeout))
 	return &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint}, ctx, cancel, nil
+}
+
+var errDisabled = errors.New("the pipeline service client is disabled: enabled is false in the configuration")
+
+// load reads the parameters from all their sources.
+func (g *globals) load() (*k8sclient.Loaded, error) {
+	flags := g.Set
+	if g.Namespace != "" {
+		flags = append(slices.Clone(flags), "namespace="+g.Namespace)
+	}
+	return k8sclient.LoadConfig(k8sclient.Sources{Path: g.Config, Environ: os.Environ(), Flags: flags})
 }
 
 // connection is what a command works with.
@@ -81,11 +96,9 @@ type connection struct {
 	token, endpoint string
 }
 
-func (g *globals) kube() (kubernetes.Interface, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = g.Kubeconfig
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: g.Context, ClusterInfo: clientcmdapi.Cluster{}}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+// kube makes the client of Kubernetes: by the flags, else by the parameters, else as kubectl does.
+func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, error) {
+	config, err := g.restConfig(parameters)
 	if err != nil {
 		return nil, fmt.Errorf("no Kubernetes cluster is configured: %w; set KUBECONFIG or give --kubeconfig", err)
 	}
@@ -98,4 +111,19 @@ func (g *globals) kube() (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("the Kubernetes client cannot be configured: %w", err)
 	}
 	return kube, nil
+}
+
+func (g *globals) restConfig(parameters *k8sclient.Config) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = g.Kubeconfig
+	if g.Kubeconfig == "" {
+		switch {
+		case parameters.KubeConfigContent != "":
+			return clientcmd.RESTConfigFromKubeConfig([]byte(parameters.KubeConfigContent))
+		case parameters.KubeconfigPath != "":
+			rules.ExplicitPath = parameters.KubeconfigPath
+		}
+	}
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: g.Context, ClusterInfo: clientcmdapi.Cluster{}}
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 }

@@ -35,12 +35,13 @@ Exit codes: 0 done, 1 error, 2 cancelled, 4 not allowed, 80 wrong arguments.`
 type cli struct {
 	globals
 
-	Deploy  deployCmd  `cmd:"" help:"Deploy pipelines, or bring them up to date."`
-	Run     runCmd     `cmd:"" help:"Run a deployed pipeline now."`
-	Kill    killCmd    `cmd:"" help:"End a pipeline's runs, gracefully, and wait until they have ended."`
-	Delete  deleteCmd  `cmd:"" help:"Delete a pipeline from the namespace, its runs too."`
-	Status  statusCmd  `cmd:"" help:"Show a pipeline's schedule and its latest runs."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Deploy     deployCmd  `cmd:"" help:"Deploy pipelines, or bring them up to date."`
+	Run        runCmd     `cmd:"" help:"Run a deployed pipeline now."`
+	Kill       killCmd    `cmd:"" help:"End a pipeline's runs, gracefully, and wait until they have ended."`
+	Delete     deleteCmd  `cmd:"" help:"Delete a pipeline from the namespace, its runs too."`
+	Status     statusCmd  `cmd:"" help:"Show a pipeline's schedule and its latest runs."`
+	Parameters configCmd  `cmd:"" name:"config" help:"Show the parameters in force, and where each came from."`
+	Version    versionCmd `cmd:"" help:"Print the version."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

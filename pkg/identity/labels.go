@@ -10,6 +10,7 @@ const (
 	LabelPipeline     = "app.kubernetes.io/pipeline"
 	LabelPipelineType = "app.kubernetes.io/pipeline-type"
 	LabelRunID        = "app.kubernetes.io/run-id"
+	LabelAppName      = "app.kubernetes.io/app-name"
 )
 
 const (
@@ -20,6 +21,11 @@ const (
 	AnnotationTimestamp = "pipelines.openmetadata.org/run-timestamp"
 	// AnnotationStopRequested is when a person asked for the run to end (RFC 3339), on the Job.
 	AnnotationStopRequested = "pipelines.openmetadata.org/stop-requested"
+	// AnnotationRevision counts a pipeline's configurations, on the ConfigMap, and on the Secret the one in which the
+	// Secret changed last.
+	AnnotationRevision = "pipelines.openmetadata.org/revision"
+	// AnnotationSecretRevision is the Secret's revision that belongs to a ConfigMap, on the ConfigMap.
+	AnnotationSecretRevision = "pipelines.openmetadata.org/secret-revision"
 )
 
 // ContainerName is the name of the container that runs the ingestion.
@@ -41,3 +47,11 @@ const (
 	// EnvGracePeriod is the pod's terminationGracePeriodSeconds: what the preStop hook has.
 	EnvGracePeriod = "terminationGracePeriodSeconds"
 )
+
+// Variables are the names of all variables above: nobody else may set them in the ingestion container.
+func Variables() []string {
+	return []string{
+		EnvConfig, EnvPipelineType, EnvRunID, EnvPipelineFQN, EnvJobName, EnvNamespace, EnvPipelineStatus,
+		EnvConfigSecret, EnvPodName, EnvGracePeriod,
+	}
+}

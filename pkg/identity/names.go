@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -16,10 +17,13 @@ const (
 )
 
 const (
-	configMapPrefix = "om-config-"
-	secretPrefix    = "om-secret-"
-	cronJobPrefix   = "om-cronjob-"
-	jobPrefix       = "om-job-"
+	configMapPrefix  = "om-config-"
+	secretPrefix     = "om-secret-"
+	cronJobPrefix    = "om-cronjob-"
+	jobPrefix        = "om-job-"
+	revisionPrefix   = "om-revision-"
+	automationPrefix = "om-automation-"
+	appPrefix        = "om-app-"
 )
 
 var outsideDNSLabel = regexp.MustCompile(`[^a-z0-9]+`)
@@ -45,10 +49,27 @@ func NamesOf(name, fqn string) ObjectNames {
 }
 
 // JobName is the name of the Job of an on-demand run.
-func JobName(name, fqn, runID string) string {
+func JobName(name, fqn, runID string) string { return runName(jobPrefix, name, fqn, runID) }
+
+// AutomationName is the name of the Job of an automation workflow, and of its Secret.
+func AutomationName(name, runID string) string { return runName(automationPrefix, name, name, runID) }
+
+// ApplicationName is the name of the Job of an application's run, and of its Secret.
+func ApplicationName(name, runID string) string { return runName(appPrefix, name, name, runID) }
+
+func runName(prefix, name, fqn, runID string) string {
 	run := runID[:min(runIDLength, len(runID))]
-	return jobPrefix + fit(name, fqn, maxLabelValue-len(jobPrefix)-len(run)-1) + "-" + run
+	return prefix + fit(name, fqn, maxLabelValue-len(prefix)-len(run)-1) + "-" + run
 }
+
+// RevisionName is the name of the Secret that keeps an earlier configuration of a pipeline.
+func RevisionName(name, fqn string, revision int64) string {
+	number := "-" + strconv.FormatInt(revision, 10)
+	return revisionPrefix + fit(name, fqn, maxLabelValue-len(revisionPrefix)-len(number)) + number
+}
+
+// LabelValue makes a label's value of any text.
+func LabelValue(text string) string { return fit(text, text, maxLabelValue) }
 
 func fit(name, fqn string, longest int) string {
 	sanitised := strings.Trim(outsideDNSLabel.ReplaceAllString(strings.ToLower(name), "-"), "-")

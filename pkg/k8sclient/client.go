@@ -111,19 +111,32 @@ func checkOwner(kind string, object metav1.Object, fqn string) error {
 
 // Deployed reads back the pipeline that was deployed under a fully qualified name, without its secrets.
 func (c *Client) Deployed(ctx context.Context, fqn string) (*omapi.IngestionPipeline, error) {
-	parts := omapi.SplitFQN(fqn)
-	names := identity.NamesOf(parts[len(parts)-1], fqn)
-	configMap, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Get(ctx, names.ConfigMap, metav1.GetOptions{})
+	configMap, err := c.configMap(ctx, fqn)
+	if err != nil {
+		return nil, err
+	}
+	return pipelineOf(configMap)
+}
+
+func (c *Client) configMap(ctx context.Context, fqn string) (*corev1.ConfigMap, error) {
+	name := identity.NamesOf(nameOf(fqn), fqn).ConfigMap
+	configMap, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, c.notDeployed(ctx, fqn)
 	}
 	if err != nil {
-		return nil, c.failed("read ConfigMap "+names.ConfigMap, err)
+		return nil, c.failed("read ConfigMap "+name, err)
 	}
 	if err := checkOwner("ConfigMap", configMap, fqn); err != nil {
 		return nil, err
 	}
-	return pipelineOf(configMap)
+	return configMap, nil
+}
+
+// nameOf is the pipeline's own name, the last part of its fully qualified name.
+func nameOf(fqn string) string {
+	parts := omapi.SplitFQN(fqn)
+	return parts[len(parts)-1]
 }
 
 // notDeployed says whether it is the pipeline or the whole namespace that is missing: a read tells no difference.

@@ -48,6 +48,15 @@ func (c *Client) Delete(ctx context.Context, fqn string) (*DeleteResult, error) 
 			return result, err
 		}
 	}
+	_, kept, err := c.revisions(ctx, fqn)
+	if err != nil {
+		return result, err
+	}
+	for _, secret := range kept {
+		if err := remove(c.secrets(), secret.Name); err != nil {
+			return result, err
+		}
+	}
 	if err := remove(c.secrets(), names.Secret); err != nil {
 		return result, err
 	}

@@ -5,35 +5,91 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
 
-// undoTimeout bounds the way back after a failed deploy, which goes on when the caller's context has ended.
-const undoTimeout = 15 * time.Second
+const (
+	// undoTimeout bounds the way back after a failed deploy, which goes on when the caller's context has ended.
+	undoTimeout = 15 * time.Second
+	// deployTimeout bounds one pipeline's deploy, with its repetitions after conflicts.
+	deployTimeout = 2 * time.Minute
+)
+
+// What a deploy did to an object.
+const (
+	ActionCreated    = "created"
+	ActionConfigured = "configured"
+	ActionUnchanged  = "unchanged"
+	ActionDeleted    = "deleted"
+)
+
+// ObjectResult is one object and what was done to it.
+type ObjectResult struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	Action string `json:"action"`
+}
 
 // DeployResult says what a deploy did.
 type DeployResult struct {
 	FQN string `json:"fullyQualifiedName"`
-	// Objects are kind/name, in the order in which they were applied.
-	Objects []string `json:"objects"`
+	// Objects are in the order in which they were applied.
+	Objects []ObjectResult `json:"objects"`
 	// Schedule is the cron expression; empty for a pipeline on demand.
 	Schedule string `json:"schedule,omitempty"`
+	// Revision counts the pipeline's configurations; Rollback goes back to an earlier one.
+	Revision int64 `json:"revision"`
 }
 
-// Deploy puts a pipeline's objects into the namespace, or brings them up to date. Where it fails half way, what it
-// made is removed and what it changed is put back.
-func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, service *omapi.Service) (*DeployResult, error) {
+// Action is created, configured or unchanged: that of the object that changed most.
+func (r *DeployResult) Action() string {
+	action := ActionUnchanged
+	for _, object := range r.Objects {
+		switch object.Action {
+		case ActionCreated:
+			if object.Kind == "ConfigMap" {
+				return ActionCreated
+			}
+			action = ActionConfigured
+		case ActionConfigured, ActionDeleted:
+			action = ActionConfigured
+		}
+	}
+	return action
+}
+
+// DeployOptions are how a deploy is done.
+type DeployOptions struct {
+	// DryRun lets the server check all and change nothing.
+	DryRun bool
+	// snapshot is what is in the namespace, where the caller has read it for many pipelines at once.
+	snapshot *snapshot
+}
+
+// Deploy puts a pipeline's objects into the namespace, or brings them up to date. The service may be nil: then OpenMetadata
+// is asked. Where a deploy fails half way, what it made is removed and what it changed is put back. Deploys of one
+// pipeline at the same time end with the objects of one of them.
+func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, service *omapi.Service, options DeployOptions) (*DeployResult, error) {
+	objects, err := c.Render(ctx, pipeline, service)
+	if err != nil {
+		return nil, err
+	}
+	return c.deployObjects(ctx, pipeline, objects, options)
+}
+
+// Render makes a pipeline's objects and changes nothing. The service may be nil: then OpenMetadata is asked.
+func (c *Client) Render(ctx context.Context, pipeline *omapi.IngestionPipeline, service *omapi.Service) (*Objects, error) {
 	if err := workflow.CheckType(pipeline.PipelineType); err != nil {
 		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), err)
 	}
@@ -43,106 +99,257 @@ func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 			return nil, err
 		}
 	}
-	objects, err := NewObjects(&c.config, pipeline, service)
-	if err != nil {
-		return nil, err
-	}
-	result := &DeployResult{FQN: pipeline.FQN()}
-	if objects.CronJob != nil {
-		result.Schedule = objects.CronJob.Spec.Schedule
-	}
-	var done []applied
-	for _, step := range c.desired(objects) {
-		before, err := c.apply(ctx, step, pipeline.FQN())
-		if err != nil {
-			return nil, errors.Join(err, c.undo(ctx, done))
-		}
-		done = append(done, applied{desired: step, before: before})
-		result.Objects = append(result.Objects, step.kind+"/"+step.object.GetName())
-	}
-	if objects.CronJob == nil {
-		// The pipeline had a schedule before.
-		if _, err := c.deleteOwned(ctx, c.cronJobs(), identity.NamesOf(pipeline.Name, pipeline.FQN()).CronJob, pipeline.FQN()); err != nil {
-			return nil, errors.Join(err, c.undo(ctx, done))
-		}
-	}
-	return result, nil
+	return NewObjects(&c.config, pipeline, service)
 }
 
-// desired is an object as it shall be.
-type desired struct {
+func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPipeline, objects *Objects, options DeployOptions) (*DeployResult, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, deployTimeout, fmt.Errorf("the deploy is not done within %s", deployTimeout))
+	defer cancel()
+	var (
+		result   *DeployResult
+		conflict error
+	)
+	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Steps: 1 << 10, Cap: time.Second}
+	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, dryRun: options.DryRun}
+		before := options.snapshot
+		options.snapshot = nil // After a conflict it is out of date.
+		err := d.run(ctx, before)
+		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+			conflict = err
+			return false, nil
+		}
+		if err != nil {
+			return false, errors.Join(err, d.undo(ctx))
+		}
+		result = d.result()
+		return true, nil
+	})
+	if wait.Interrupted(err) && conflict != nil {
+		return nil, c.failed("deploy pipeline "+pipeline.FQN(), fmt.Errorf("others change it at the same time: %w", conflict))
+	}
+	return result, err
+}
+
+// deployment is one try of one deploy. Every write of an object that was there names the version that was read, and
+// the ConfigMap is written first: whoever writes it last finds everything after it as it was, and everyone else finds a
+// conflict and begins anew. So all objects end up from one deploy.
+type deployment struct {
+	client  *Client
+	fqn     string
+	names   identity.ObjectNames
+	objects *Objects
+	dryRun  bool
+
+	revision int64
+	done     []applied
+}
+
+// applied is an object that was written, and what was there before.
+type applied struct {
 	resourceClient
 
-	object metav1.Object
+	name   string
+	action string
+	// before is nil where nothing was there; after is nil where it was deleted.
+	before, after object
 }
 
-type applied struct {
-	desired
-
-	// before is what was there; nil where nothing was.
-	before metav1.Object
+func (d *deployment) run(ctx context.Context, before *snapshot) error {
+	if before == nil {
+		var err error
+		if before, err = d.client.snapshotOf(ctx, d.names); err != nil {
+			return err
+		}
+	}
+	for _, step := range d.steps() {
+		existing := before.find(step.client.kind, step.name)
+		if existing != nil {
+			if err := checkOwner(step.client.kind, existing, d.fqn); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.revise(ctx, before); err != nil {
+		return err
+	}
+	for _, step := range d.steps() {
+		if err := d.write(ctx, step, before.find(step.client.kind, step.name)); err != nil {
+			return err
+		}
+	}
+	return d.verify(ctx)
 }
 
-func (c *Client) desired(objects *Objects) []desired {
-	out := []desired{{c.configMaps(), objects.ConfigMap}, {c.secrets(), objects.Secret}}
-	if objects.CronJob != nil {
-		out = append(out, desired{c.cronJobs(), objects.CronJob})
+// step is an object as it shall be; nil where it shall not be.
+type step struct {
+	client  resourceClient
+	name    string
+	desired object
+}
+
+func (d *deployment) steps() []step {
+	out := []step{
+		{d.client.configMaps(), d.names.ConfigMap, d.objects.ConfigMap},
+		{d.client.secrets(), d.names.Secret, d.objects.Secret},
+		{d.client.cronJobs(), d.names.CronJob, nil},
+	}
+	if d.objects.CronJob != nil {
+		out[2].desired = d.objects.CronJob
 	}
 	return out
 }
 
-// apply gives what was there before.
-func (c *Client) apply(ctx context.Context, step desired, fqn string) (metav1.Object, error) {
-	name := step.object.GetName()
-	before, err := step.get(ctx, name)
+func (d *deployment) write(ctx context.Context, s step, before object) error {
+	if s.desired == nil {
+		return d.remove(ctx, s, before)
+	}
+	version := ""
+	if before != nil {
+		version = before.GetResourceVersion()
+	}
+	patch, err := applyPatch(s.desired, version)
+	if err != nil {
+		return fmt.Errorf("encode %s %s: %w", s.client.kind, s.name, err)
+	}
+	// What is there is the pipeline's own, so its fields are taken from others. What was not there when it was looked at
+	// may be anyone's.
+	after, created, err := s.client.apply(ctx, s.name, patch, before != nil, d.dryRun)
+	if err != nil {
+		return d.explain(ctx, s, before, err)
+	}
+	entry := applied{resourceClient: s.client, name: s.name, action: ActionConfigured, before: before, after: after}
 	switch {
-	case apierrors.IsNotFound(err):
-		before = nil
-	case err != nil:
-		return nil, c.failed(fmt.Sprintf("read %s %s", step.kind, name), err)
-	default:
-		if err := checkOwner(step.kind, before, fqn); err != nil {
-			return nil, err
+	case created:
+		entry.action = ActionCreated
+	case before == nil:
+		return d.withdraw(ctx, s, after)
+	case before.GetResourceVersion() == after.GetResourceVersion():
+		entry.action = ActionUnchanged
+	}
+	d.done = append(d.done, entry)
+	return nil
+}
+
+// explain tells a conflict with another deploy, which is tried again, from one with somebody else's object.
+func (d *deployment) explain(ctx context.Context, s step, before object, err error) error {
+	failure := d.client.failed(fmt.Sprintf("apply %s %s", s.client.kind, s.name), err)
+	if before == nil && apierrors.IsConflict(err) {
+		if existing, getErr := s.client.get(ctx, s.name); getErr == nil {
+			if ownerErr := checkOwner(s.client.kind, existing, d.fqn); ownerErr != nil {
+				return ownerErr
+			}
 		}
 	}
-	data, err := applyPatch(step.object)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s %s: %w", step.kind, name, err)
-	}
-	force := true // The objects are this client's alone.
-	if err := step.patch(ctx, name, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: FieldManager, Force: &force}); err != nil {
-		return nil, c.failed(fmt.Sprintf("apply %s %s", step.kind, name), err)
-	}
-	return before, nil
+	return failure
 }
 
-// applyPatch leaves out what only the server writes.
-func applyPatch(object any) ([]byte, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	if err != nil {
-		return nil, err
+// withdraw handles an object that came up since it was looked at: another deploy's, which is a conflict, or somebody
+// else's, from which our fields are taken back.
+func (d *deployment) withdraw(ctx context.Context, s step, after object) error {
+	foreign := slices.ContainsFunc(after.GetManagedFields(), managedByOther)
+	if !foreign {
+		return apierrors.NewConflict(batchResource(s.client.resource), s.name, errors.New("another deploy of the pipeline has just made it"))
 	}
-	delete(content, "status")
-	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
-	return json.Marshal(content)
+	nothing, err := json.Marshal(map[string]any{
+		"apiVersion": apiVersion(s.desired), "kind": s.client.kind, "metadata": map[string]any{"name": s.name},
+	})
+	if err == nil && !d.dryRun {
+		_, _, err = s.client.apply(ctx, s.name, nothing, true, false)
+	}
+	notOurs := fmt.Errorf("%w: %s %s was made by someone else; delete or rename it", ErrNotOurs, s.client.kind, s.name)
+	return errors.Join(notOurs, err)
 }
 
-func (c *Client) undo(ctx context.Context, done []applied) error {
+// remove deletes the CronJob of a pipeline that has no schedule any more.
+func (d *deployment) remove(ctx context.Context, s step, before object) error {
+	if before == nil {
+		return nil
+	}
+	if !d.dryRun {
+		if err := s.client.delete(ctx, s.name, before.GetUID()); err != nil && !apierrors.IsNotFound(err) {
+			return d.client.failed(fmt.Sprintf("delete %s %s", s.client.kind, s.name), err)
+		}
+	}
+	d.done = append(d.done, applied{resourceClient: s.client, name: s.name, action: ActionDeleted, before: before})
+	return nil
+}
+
+// verify looks whether another deploy came in between. A new ConfigMap needs no look: who else wanted to make one was told.
+func (d *deployment) verify(ctx context.Context) error {
+	first := d.done[0]
+	if d.dryRun || first.action == ActionCreated || !slices.ContainsFunc(d.done[1:], func(a applied) bool { return a.action != ActionUnchanged }) {
+		return nil
+	}
+	now, err := first.get(ctx, first.name)
+	if err != nil {
+		return d.client.failed(fmt.Sprintf("read %s %s", first.kind, first.name), err)
+	}
+	if now.GetResourceVersion() != first.after.GetResourceVersion() {
+		return apierrors.NewConflict(batchResource(first.resource), first.name, errors.New("another deploy has changed it"))
+	}
+	return nil
+}
+
+func (d *deployment) result() *DeployResult {
+	out := &DeployResult{FQN: d.fqn, Revision: d.revision}
+	for _, a := range d.done {
+		out.Objects = append(out.Objects, ObjectResult{Kind: a.kind, Name: a.name, Action: a.action})
+	}
+	if d.objects.CronJob != nil {
+		out.Schedule = d.objects.CronJob.Spec.Schedule
+	}
+	return out
+}
+
+// undo removes what was made and puts back what was changed, unless someone has changed it since.
+func (d *deployment) undo(ctx context.Context) error {
+	if d.dryRun {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var errs []error
-	for _, step := range slices.Backward(done) {
-		name := step.object.GetName()
-		if step.before == nil {
-			if err := step.delete(ctx, name); err != nil && !apierrors.IsNotFound(err) {
-				errs = append(errs, c.failed(fmt.Sprintf("remove %s %s after the failure", step.kind, name), err))
+	for _, a := range slices.Backward(d.done) {
+		var err error
+		switch {
+		case a.before == nil:
+			err = a.delete(ctx, a.name, a.after.GetUID())
+		case a.action == ActionUnchanged:
+		default:
+			version := ""
+			if a.after != nil {
+				version = a.after.GetResourceVersion()
 			}
-			continue
+			var patch []byte
+			if patch, err = applyPatch(a.before, version); err == nil {
+				_, _, err = a.apply(ctx, a.name, patch, true, false)
+			}
 		}
-		step.before.SetResourceVersion("")
-		if err := step.update(ctx, step.before); err != nil {
-			errs = append(errs, c.failed(fmt.Sprintf("put %s %s back after the failure", step.kind, name), err))
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			errs = append(errs, d.client.failed(fmt.Sprintf("put %s %s back after the failure", a.kind, a.name), err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// applyPatch is an object as an apply takes it: without what only the server writes. A version makes the apply fail
+// where the object is not at it any more.
+func applyPatch(o object, version string) ([]byte, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, err
+	}
+	out := maps.Clone(content)
+	delete(out, "status")
+	out["apiVersion"], out["kind"] = apiVersion(o), kindOf(o)
+	for _, name := range []string{"creationTimestamp", "managedFields", "uid", "resourceVersion", "generation", "selfLink"} {
+		unstructured.RemoveNestedField(out, "metadata", name)
+	}
+	if version != "" {
+		if err := unstructured.SetNestedField(out, version, "metadata", "resourceVersion"); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(out)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,9 +23,26 @@ const (
 	configKey   = "config"
 	pipelineKey = "pipeline"
 	secretKey   = "config"
+	// variablePrefix is before the names of the user's own variables in the Secret.
+	variablePrefix = "env."
 )
 
-const noCatchUpSeconds = 60
+// openMetadata is the value of the labels that say what the objects belong to.
+const openMetadata = "openmetadata"
+
+const (
+	noCatchUpSeconds = 60
+	// controllerInterval is how often the CronJob controller looks for missed ticks, in seconds.
+	controllerInterval = 10
+	// maxVariable is the longest variable, name and value, that Linux gives to a process, in bytes (MAX_ARG_STRLEN).
+	maxVariable = 128<<10 - 1
+)
+
+// Where the exithandler binary lies in a pod that gets it from an image of its own.
+const (
+	toolsVolume = "pipelinectl-tools"
+	toolsPath   = "/opt/pipelinectl"
+)
 
 // Objects are the Kubernetes objects of one deployed pipeline.
 type Objects struct {
@@ -49,28 +67,59 @@ func NewObjects(config *Config, pipeline *omapi.IngestionPipeline, service *omap
 	if err != nil {
 		return nil, err
 	}
+	if err := checkSize(full, pipeline); err != nil {
+		return nil, err
+	}
 	entity, err := entityJSON(pipeline)
 	if err != nil {
 		return nil, err
+	}
+	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, pipelineKey: entity}, map[string][]byte{secretKey: []byte(overlayYAML)})
+}
+
+// newObjects makes the objects of what the ConfigMap and the Secret shall hold.
+func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[string]string, secret map[string][]byte) (*Objects, error) {
+	when, err := parseSchedule(pipeline)
+	if err != nil {
+		return nil, err
+	}
+	// Variables of the user's are the client's parameters, not the pipeline's configuration.
+	data := secretVariables(config)
+	for key, value := range secret {
+		if !strings.HasPrefix(key, variablePrefix) {
+			data[key] = value
+		}
 	}
 	names := identity.NamesOf(pipeline.Name, pipeline.FQN())
 	out := &Objects{
 		ConfigMap: &corev1.ConfigMap{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 			ObjectMeta: objectMeta(config, pipeline, names.ConfigMap),
-			Data:       map[string]string{configKey: publicYAML, pipelineKey: entity},
+			Data:       public,
 		},
 		Secret: &corev1.Secret{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 			ObjectMeta: objectMeta(config, pipeline, names.Secret),
 			Type:       corev1.SecretTypeOpaque,
-			Data:       map[string][]byte{secretKey: []byte(overlayYAML)},
+			Data:       data,
 		},
 	}
-	if strings.TrimSpace(pipeline.AirflowConfig.ScheduleInterval) != "" {
-		out.CronJob = newCronJob(config, pipeline, names)
+	if when != nil {
+		out.CronJob = newCronJob(config, pipeline, names, when)
 	}
 	return out, nil
+}
+
+// checkSize refuses what would be found out only when the container starts.
+func checkSize(full workflow.Config, pipeline *omapi.IngestionPipeline) error {
+	text, err := full.YAML()
+	if err != nil {
+		return err
+	}
+	if size := len(identity.EnvConfig) + 1 + len(text); size > maxVariable {
+		return fmt.Errorf("pipeline %s: its workflow configuration has %d bytes, a container's variable can have %d; shorten its filters, or make several pipelines of it", pipeline.FQN(), size, maxVariable)
+	}
+	return nil
 }
 
 // NewJob makes the Job of an on-demand run, whose record has the timestamp in milliseconds.
@@ -90,7 +139,7 @@ func NewJob(config *Config, pipeline *omapi.IngestionPipeline, runID string, tim
 	}
 }
 
-func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) *batchv1.CronJob {
+func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, when *schedule) *batchv1.CronJob {
 	starting := config.StartingDeadlineSeconds
 	if starting == 0 {
 		// 0 means "no catch-up" to OpenMetadata, but a CronJob with 0 never fires.
@@ -104,7 +153,7 @@ func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identit
 		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "CronJob"},
 		ObjectMeta: meta,
 		Spec: batchv1.CronJobSpec{
-			Schedule:                   cronExpression(pipeline.AirflowConfig.ScheduleInterval),
+			Schedule:                   when.expression,
 			ConcurrencyPolicy:          batchv1.ForbidConcurrent,
 			StartingDeadlineSeconds:    &starting,
 			Suspend:                    &suspend,
@@ -120,8 +169,8 @@ func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identit
 			},
 		},
 	}
-	if zone := pipeline.AirflowConfig.PipelineTimezone; zone != "" {
-		out.Spec.TimeZone = &zone
+	if when.zone != "" {
+		out.Spec.TimeZone = &when.zone
 	}
 	return out
 }
@@ -149,60 +198,142 @@ func jobSpec(config *Config, pipeline *omapi.IngestionPipeline, meta metav1.Obje
 func podMeta(config *Config, job metav1.ObjectMeta) metav1.ObjectMeta {
 	out := metav1.ObjectMeta{Labels: map[string]string{}, Annotations: map[string]string{}}
 	maps.Copy(out.Annotations, config.PodAnnotations)
-	maps.Copy(out.Labels, job.Labels)
-	out.Annotations[identity.AnnotationFQN] = job.Annotations[identity.AnnotationFQN]
+	maps.Copy(out.Labels, config.PodLabels)
+	maps.Copy(out.Labels, job.Labels) // Ours win: the reporters find pods by them.
+	if fqn := job.Annotations[identity.AnnotationFQN]; fqn != "" {
+		out.Annotations[identity.AnnotationFQN] = fqn
+	}
 	return out
 }
 
 func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.EnvVar, names identity.ObjectNames) corev1.PodSpec {
-	no := false
-	pullSecrets := make([]corev1.LocalObjectReference, 0, len(config.ImagePullSecrets))
-	for _, name := range config.ImagePullSecrets {
-		pullSecrets = append(pullSecrets, corev1.LocalObjectReference{Name: name})
-	}
 	env = append([]corev1.EnvVar{
 		{Name: identity.EnvPipelineType, Value: string(pipeline.PipelineType)},
 		{Name: identity.EnvPipelineFQN, Value: pipeline.FQN()},
 		{Name: identity.EnvConfig, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: names.ConfigMap}, Key: configKey,
 		}}},
-		{Name: identity.EnvConfigSecret, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: corev1.LocalObjectReference{Name: names.Secret}, Key: secretKey,
-		}}},
+		{Name: identity.EnvConfigSecret, ValueFrom: secretRef(names.Secret, secretKey)},
 		{Name: identity.EnvNamespace, ValueFrom: fieldRef("metadata.namespace")},
 		{Name: identity.EnvPodName, ValueFrom: fieldRef("metadata.name")},
 		{Name: identity.EnvGracePeriod, Value: strconv.FormatInt(config.TerminationGracePeriodSeconds, 10)},
 	}, env...)
+	env = append(env, extraVariables(config, names.Secret)...)
+	spec := basePodSpec(config, env, "python", "main.py")
+	handler := exitHandlerPath(config)
+	container := &spec.Containers[0]
+	container.Command = append([]string{handler, "run", "--"}, container.Command...)
+	container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{handler}}}}
+	// A run that dies without a word of its own still leaves its last lines in the pod's status.
+	container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	if config.ExitHandlerImage != "" {
+		installExitHandler(config, &spec)
+	}
+	return spec
+}
+
+// basePodSpec is what all pods have in common: whatever the configuration says of pods holds for each of them.
+func basePodSpec(config *Config, env []corev1.EnvVar, command ...string) corev1.PodSpec {
+	no := false
+	pullSecrets := make([]corev1.LocalObjectReference, 0, len(config.ImagePullSecrets))
+	for _, name := range config.ImagePullSecrets {
+		pullSecrets = append(pullSecrets, corev1.LocalObjectReference{Name: name})
+	}
 	return corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		TerminationGracePeriodSeconds: &config.TerminationGracePeriodSeconds,
 		ServiceAccountName:            config.ServiceAccountName,
 		ImagePullSecrets:              pullSecrets,
 		NodeSelector:                  config.NodeSelector,
+		Tolerations:                   config.Tolerations,
+		Affinity:                      config.Affinity,
+		PriorityClassName:             config.PriorityClassName,
+		Volumes:                       slices.Clone(config.Volumes),
 		// Variables of the namespace's Services are of no use to the ingestion and can be thousands.
 		EnableServiceLinks: &no,
 		SecurityContext: &corev1.PodSecurityContext{
-			RunAsUser: &config.RunAsUser, RunAsGroup: &config.RunAsGroup, FSGroup: &config.FSGroup, RunAsNonRoot: &config.RunAsNonRoot,
+			RunAsUser: config.RunAsUser, RunAsGroup: config.RunAsGroup, FSGroup: config.FSGroup, RunAsNonRoot: &config.RunAsNonRoot,
+			SeccompProfile: config.SeccompProfile,
 		},
 		Containers: []corev1.Container{{
 			Name:            identity.ContainerName,
 			Image:           config.IngestionImage,
 			ImagePullPolicy: config.ImagePullPolicy,
-			Command:         []string{"exithandler", "run", "--", "python", "main.py"},
+			Command:         command,
 			Env:             env,
-			Resources:       resourceRequirements(config.Resources),
-			Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{
-				Exec: &corev1.ExecAction{Command: []string{"exithandler"}},
-			}},
-			// A run that dies without a word of its own still leaves its last lines in the pod's status.
-			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-			SecurityContext: &corev1.SecurityContext{
-				RunAsUser: &config.RunAsUser, RunAsNonRoot: &config.RunAsNonRoot,
-				AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &no,
-				Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			},
+			Resources:       config.Resources,
+			VolumeMounts:    slices.Clone(config.VolumeMounts),
+			SecurityContext: containerSecurity(config, false),
 		}},
 	}
+}
+
+func containerSecurity(config *Config, readOnlyRoot bool) *corev1.SecurityContext {
+	no := false
+	return &corev1.SecurityContext{
+		RunAsUser: config.RunAsUser, RunAsNonRoot: &config.RunAsNonRoot,
+		AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &readOnlyRoot,
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+}
+
+func exitHandlerPath(config *Config) string {
+	if config.ExitHandlerImage == "" {
+		return "exithandler"
+	}
+	return toolsPath + "/exithandler"
+}
+
+// installExitHandler brings the binary into an ingestion image that does not have it.
+func installExitHandler(config *Config, spec *corev1.PodSpec) {
+	mount := corev1.VolumeMount{Name: toolsVolume, MountPath: toolsPath}
+	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: toolsVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts, mount)
+	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("32Mi")}
+	spec.InitContainers = append(spec.InitContainers, corev1.Container{
+		Name:            "install-exithandler",
+		Image:           config.ExitHandlerImage,
+		ImagePullPolicy: config.ImagePullPolicy,
+		Command:         []string{"/exithandler", "install", toolsPath},
+		VolumeMounts:    []corev1.VolumeMount{mount},
+		// A namespace's quota may demand them of every container.
+		Resources:       corev1.ResourceRequirements{Requests: small, Limits: small},
+		SecurityContext: containerSecurity(config, true),
+	})
+}
+
+// extraVariables are the user's own. A value that may be secret is kept in the pipeline's Secret.
+func extraVariables(config *Config, secret string) []corev1.EnvVar {
+	out := make([]corev1.EnvVar, 0, len(config.ExtraEnvVars))
+	for _, variable := range config.ExtraEnvVars {
+		if isSecretVariable(variable) {
+			variable = corev1.EnvVar{Name: variable.Name, ValueFrom: secretRef(secret, variableKey(variable.Name))}
+		}
+		out = append(out, variable)
+	}
+	return out
+}
+
+func isSecretVariable(variable corev1.EnvVar) bool {
+	return variable.ValueFrom == nil && variable.Value != "" && workflow.Sensitive(variable.Name, variable.Value)
+}
+
+// variableKey is the Secret's key for a variable of the user's.
+func variableKey(name string) string { return variablePrefix + name }
+
+// secretVariables are the values that extraVariables refers to, by the Secret's key.
+func secretVariables(config *Config) map[string][]byte {
+	out := map[string][]byte{}
+	for _, variable := range config.ExtraEnvVars {
+		if isSecretVariable(variable) {
+			out[variableKey(variable.Name)] = []byte(variable.Value)
+		}
+	}
+	return out
+}
+
+func secretRef(name, key string) *corev1.EnvVarSource {
+	return &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key}}
 }
 
 func objectMeta(config *Config, pipeline *omapi.IngestionPipeline, name string) metav1.ObjectMeta {
@@ -214,9 +345,9 @@ func objectMeta(config *Config, pipeline *omapi.IngestionPipeline, name string) 
 		Name:      name,
 		Namespace: config.Namespace,
 		Labels: map[string]string{
-			identity.LabelName:         "openmetadata",
+			identity.LabelName:         openMetadata,
 			identity.LabelComponent:    component,
-			identity.LabelManagedBy:    "openmetadata",
+			identity.LabelManagedBy:    openMetadata,
 			identity.LabelPipeline:     identity.NamesOf(pipeline.Name, pipeline.FQN()).Label,
 			identity.LabelPipelineType: strings.ToLower(string(pipeline.PipelineType)),
 		},
@@ -234,38 +365,6 @@ func entityJSON(pipeline *omapi.IngestionPipeline) (string, error) {
 		return "", fmt.Errorf("encode pipeline %s: %w", pipeline.FQN(), err)
 	}
 	return string(data), nil
-}
-
-// cronExpression turns the descriptors that OpenMetadata knows into expressions that a CronJob knows.
-func cronExpression(schedule string) string {
-	schedule = strings.TrimSpace(schedule)
-	switch strings.ToLower(schedule) {
-	case "@hourly":
-		return "0 * * * *"
-	case "@daily", "@midnight":
-		return "0 0 * * *"
-	case "@weekly":
-		return "0 0 * * 0"
-	case "@monthly":
-		return "0 0 1 * *"
-	case "@yearly", "@annually":
-		return "0 0 1 1 *"
-	default:
-		return schedule
-	}
-}
-
-func resourceRequirements(r Resources) corev1.ResourceRequirements {
-	return corev1.ResourceRequirements{Requests: resourceList(r.Requests), Limits: resourceList(r.Limits)}
-}
-
-// resourceList takes quantities that Validate has parsed.
-func resourceList(in map[corev1.ResourceName]string) corev1.ResourceList {
-	out := corev1.ResourceList{}
-	for name, quantity := range in {
-		out[name] = resource.MustParse(quantity)
-	}
-	return out
 }
 
 func fromLabel(name, label string) corev1.EnvVar {

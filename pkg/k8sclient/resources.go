@@ -3,69 +3,128 @@ package k8sclient
 import (
 	"context"
 	"fmt"
+	"net/http"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 )
 
-// resourceClient is a typed client without its type, so that one piece of code serves all kinds.
+// object is any Kubernetes object.
+type object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// resourceClient is a client of one kind in the namespace, so that one piece of code serves all kinds. It is closer to
+// the wire than the typed clients: an apply tells whether it made the object.
 type resourceClient struct {
-	kind   string
-	get    func(ctx context.Context, name string) (metav1.Object, error)
-	patch  func(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions) error
-	update func(ctx context.Context, object metav1.Object) error
-	delete func(ctx context.Context, name string) error
-}
-
-// typed is what the typed clients of all kinds have in common.
-type typed[T metav1.Object] interface {
-	Get(ctx context.Context, name string, opts metav1.GetOptions) (T, error)
-	Update(ctx context.Context, object T, opts metav1.UpdateOptions) (T, error)
-	Delete(ctx context.Context, name string, opts metav1.DeleteOptions) error
-	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions, subresources ...string) (T, error)
-}
-
-func newResourceClient[T metav1.Object](kind string, client typed[T]) resourceClient {
-	return resourceClient{
-		kind: kind,
-		get: func(ctx context.Context, name string) (metav1.Object, error) {
-			return client.Get(ctx, name, metav1.GetOptions{})
-		},
-		patch: func(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions) error {
-			_, err := client.Patch(ctx, name, pt, data, opts)
-			return err
-		},
-		update: func(ctx context.Context, object metav1.Object) error {
-			typedObject, ok := object.(T)
-			if !ok {
-				return fmt.Errorf("%s %s is a %T", kind, object.GetName(), object)
-			}
-			_, err := client.Update(ctx, typedObject, metav1.UpdateOptions{FieldManager: FieldManager})
-			return err
-		},
-		delete: func(ctx context.Context, name string) error {
-			// The default of batch/v1 Jobs would leave their pods running.
-			background := metav1.DeletePropagationBackground
-			return client.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
-		},
-	}
+	kind      string
+	resource  string
+	namespace string
+	rest      rest.Interface
+	newObject func() object
+	newList   func() runtime.Object
 }
 
 func (c *Client) configMaps() resourceClient {
-	return newResourceClient("ConfigMap", c.kube.CoreV1().ConfigMaps(c.config.Namespace))
+	return resourceClient{
+		kind: "ConfigMap", resource: "configmaps", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(),
+		newObject: func() object { return &corev1.ConfigMap{} }, newList: func() runtime.Object { return &corev1.ConfigMapList{} },
+	}
 }
 
 func (c *Client) secrets() resourceClient {
-	return newResourceClient("Secret", c.kube.CoreV1().Secrets(c.config.Namespace))
+	return resourceClient{
+		kind: "Secret", resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(),
+		newObject: func() object { return &corev1.Secret{} }, newList: func() runtime.Object { return &corev1.SecretList{} },
+	}
 }
 
 func (c *Client) cronJobs() resourceClient {
-	return newResourceClient("CronJob", c.kube.BatchV1().CronJobs(c.config.Namespace))
+	return resourceClient{
+		kind: "CronJob", resource: "cronjobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(),
+		newObject: func() object { return &batchv1.CronJob{} }, newList: func() runtime.Object { return &batchv1.CronJobList{} },
+	}
 }
 
 func (c *Client) jobClient() resourceClient {
-	return newResourceClient("Job", c.kube.BatchV1().Jobs(c.config.Namespace))
+	return resourceClient{
+		kind: "Job", resource: "jobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(),
+		newObject: func() object { return &batchv1.Job{} }, newList: func() runtime.Object { return &batchv1.JobList{} },
+	}
+}
+
+func (r resourceClient) get(ctx context.Context, name string) (object, error) {
+	out := r.newObject()
+	err := r.rest.Get().Namespace(r.namespace).Resource(r.resource).Name(name).Do(ctx).Into(out)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// list reads all pages.
+func (r resourceClient) list(ctx context.Context, selector string) ([]object, error) {
+	const page = 500
+	var out []object
+	options := metav1.ListOptions{LabelSelector: selector, Limit: page}
+	for {
+		list := r.newList()
+		err := r.rest.Get().Namespace(r.namespace).Resource(r.resource).VersionedParams(&options, scheme.ParameterCodec).Do(ctx).Into(list)
+		if err != nil {
+			return nil, err
+		}
+		err = meta.EachListItem(list, func(item runtime.Object) error {
+			o, ok := item.(object)
+			if !ok {
+				return fmt.Errorf("a list of %ss holds a %T", r.kind, item)
+			}
+			out = append(out, o)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		accessor, err := meta.ListAccessor(list)
+		if err != nil {
+			return nil, err
+		}
+		if options.Continue = accessor.GetContinue(); options.Continue == "" {
+			return out, nil
+		}
+	}
+}
+
+// apply is a server-side apply, and says whether the object was made by it. Without force, fields of other managers are
+// left alone, and the answer is a conflict.
+func (r resourceClient) apply(ctx context.Context, name string, patch []byte, force, dryRun bool) (out object, created bool, err error) {
+	options := metav1.PatchOptions{FieldManager: FieldManager, Force: &force}
+	if dryRun {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
+	var code int
+	out = r.newObject()
+	err = r.rest.Patch(types.ApplyPatchType).Namespace(r.namespace).Resource(r.resource).Name(name).
+		VersionedParams(&options, scheme.ParameterCodec).Body(patch).Do(ctx).StatusCode(&code).Into(out)
+	return out, code == http.StatusCreated, err
+}
+
+// delete deletes an object; with a UID only the one that has it.
+func (r resourceClient) delete(ctx context.Context, name string, uid types.UID) error {
+	// The default of batch/v1 Jobs would leave their pods running.
+	background := metav1.DeletePropagationBackground
+	options := metav1.DeleteOptions{PropagationPolicy: &background}
+	if uid != "" {
+		options.Preconditions = metav1.NewUIDPreconditions(string(uid))
+	}
+	return r.rest.Delete().Namespace(r.namespace).Resource(r.resource).Name(name).Body(&options).Do(ctx).Error()
 }
 
 // deleteOwned deletes an object of the pipeline and says whether it was there.
@@ -80,7 +139,7 @@ func (c *Client) deleteOwned(ctx context.Context, client resourceClient, name, f
 	if err := checkOwner(client.kind, existing, fqn); err != nil {
 		return false, err
 	}
-	if err := client.delete(ctx, name); err != nil && !apierrors.IsNotFound(err) {
+	if err := client.delete(ctx, name, existing.GetUID()); err != nil && !apierrors.IsNotFound(err) {
 		return false, c.failed(fmt.Sprintf("delete %s %s", client.kind, name), err)
 	}
 	return true, nil

@@ -53,7 +53,7 @@ func split(value any, name, pointer string, overlay Overlay) any {
 	case nil, bool:
 		return v
 	default:
-		if !sensitive(name, v) {
+		if !Sensitive(name, v) {
 			return v
 		}
 		overlay[pointer] = v
@@ -61,8 +61,9 @@ func split(value any, name, pointer string, overlay Overlay) any {
 	}
 }
 
-// sensitive looks at numbers too: a password of digits is one in YAML.
-func sensitive(name string, value any) bool {
+// Sensitive says that a value is a secret, by its name or by what it holds. It looks at numbers too: a password of
+// digits is one in YAML.
+func Sensitive(name string, value any) bool {
 	text, ok := value.(string)
 	if ok && (text == "" || text == Placeholder) {
 		return false
