@@ -15,6 +15,10 @@ BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/
 # local: a cluster of this project's own, see test/cluster. current: the one that kubectl uses now.
 CLUSTER ?= local
 
+# REAL=1: the real ingestion package (about 0.5 GB to install, once) in place of the light image.
+REAL      ?=
+INGESTION := $(if $(REAL),ingestion,ingestion-light)
+
 export CLUSTER
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -28,9 +32,9 @@ build: ## Build bin/pipelinectl and bin/exithandler, static.
 	$(BUILD) ./cmd/pipelinectl ./cmd/exithandler
 
 .PHONY: demo
-demo: build cluster-up images ## Run, fail and kill a pipeline on a real cluster, and show what OpenMetadata was told.
+demo: build cluster-up images ## Run, fail and kill a pipeline on a real cluster, and show what OpenMetadata was told. REAL=1: with the real ingestion package.
 	@$(BUILD) ./test/demo
-	@bin/demo --image pipelinectl.local/ingestion-light:dev
+	@bin/demo --image pipelinectl.local/$(INGESTION):dev
 
 .PHONY: test
 test: test-unit test-integration ## Run all tests.
@@ -74,7 +78,7 @@ cluster-down: ## Stop the local cluster; nothing of it is left.
 .PHONY: images
 images: build ## Build the images, without a Docker engine.
 	@$(BUILD) ./test/openmetadata/cmd/openmetadata-stand-in
-	@test/images/build.sh openmetadata-stand-in ingestion-light
+	@test/images/build.sh openmetadata-stand-in $(INGESTION)
 
 .PHONY: page
 page: ## Bring the demo's OpenMetadata page to http://127.0.0.1:8585 until interrupted.
