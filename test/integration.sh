@@ -18,6 +18,9 @@ make --no-print-directory cluster-build
 if [[ ${CLUSTER:-local} == local ]] && ! bin/cluster status >/dev/null 2>&1; then
   trap 'bin/cluster down' EXIT
 fi
+if [[ ${CLUSTER:-local} == local ]]; then
+  (cd test/cluster && go test -count=1 -timeout 20m .)
+fi
 make --no-print-directory cluster-up images
 go build -o bin/ ./test/demo
 test/images/build.sh ingestion

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,8 @@ type Client struct {
 	kube   kubernetes.Interface
 	om     *omapi.Client
 	config Config
+	// locks has a *semaphore.Weighted for each pipeline that was ever deployed by this client.
+	locks sync.Map
 }
 
 // New checks the configuration and makes a client; it does not connect.

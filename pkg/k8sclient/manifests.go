@@ -98,7 +98,7 @@ func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[st
 			Data:       public,
 		},
 		Secret: &corev1.Secret{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret},
 			ObjectMeta: objectMeta(config, pipeline, names.Secret),
 			Type:       corev1.SecretTypeOpaque,
 			Data:       data,

@@ -36,12 +36,13 @@ type Result struct {
 // context ends. Nothing that others wrote is lost, and nothing is written where nothing is missing.
 func Report(ctx context.Context, server *omapi.Client, finding Finding) (Result, error) {
 	// The server's own time to recover is seconds; a reporter has about a minute in all.
-	backoff := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
+	backoff := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 20, Cap: 5 * time.Second}
 	var (
 		result Result
 		last   error
 	)
-	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+	// Not ExponentialBackoff, which gives up when the delay reaches its cap.
+	err := backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		var err error
 		result, err = attempt(ctx, server, &finding)
 		last = err
