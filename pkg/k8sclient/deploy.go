@@ -110,7 +110,8 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 		conflict error
 	)
 	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Steps: 1 << 10, Cap: time.Second}
-	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
+	err := backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, dryRun: options.DryRun}
 		before := options.snapshot
 		options.snapshot = nil // After a conflict it is out of date.
