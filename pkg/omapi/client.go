@@ -2,6 +2,7 @@
 package omapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -58,14 +59,16 @@ type Config struct {
 // Client speaks to one server. It is safe for concurrent use and never retries: callers know how long they may.
 type Client struct {
 	http *resty.Client
-	url  string
+	// url is for people: without a password.
+	url   string
+	token string
 }
 
 // New checks the configuration and makes a client; it does not connect.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(cfg.URL)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
-		return nil, fmt.Errorf("OpenMetadata's address %q is not a URL such as http://openmetadata:8585/api", cfg.URL)
+		return nil, fmt.Errorf("OpenMetadata's address %q is not a URL such as http://openmetadata:8585/api", withoutPassword(cfg.URL))
 	}
 	tlsConfig, err := tlsConfig(cfg)
 	if err != nil {
@@ -90,13 +93,23 @@ func New(cfg Config) (*Client, error) {
 		SetRedirectPolicy(resty.NoRedirectPolicy()).
 		SetLogger(silent{}).
 		SetDoNotParseResponse(true)
-	if cfg.Token != "" {
-		client.SetAuthToken(cfg.Token)
+	// A token that is kept in a file ends with a newline.
+	token := strings.TrimSpace(cfg.Token)
+	if token != "" {
+		client.SetAuthToken(token)
 	}
-	return &Client{http: client, url: address}, nil
+	return &Client{http: client, url: withoutPassword(address), token: token}, nil
 }
 
-// URL is the server's address, with /api.
+// withoutPassword is an address as it may be shown, also where it is not one.
+func withoutPassword(address string) string {
+	if parsed, err := url.Parse(address); err == nil && parsed.Host != "" {
+		return parsed.Redacted()
+	}
+	return address[strings.LastIndexByte(address, '@')+1:]
+}
+
+// URL is the server's address, with /api and without a password.
 func (c *Client) URL() string { return c.url }
 
 // Close ends idle connections.
@@ -177,6 +190,10 @@ func (c *Client) do(ctx context.Context, in request) error {
 // read takes the answer of a call that succeeded.
 func (c *Client) read(in request, resp *resty.Response) error {
 	if in.into == nil {
+		if contentType := resp.Header().Get("Content-Type"); strings.HasPrefix(contentType, "text/html") {
+			// A proxy's page: the server has not seen the request.
+			return &ConnectionError{Op: in.op, URL: c.url, Err: fmt.Errorf("the answer is not the JSON that OpenMetadata sends, but %s", contentType)}
+		}
 		// The server echoes three times what was sent: read it, so that the connection can be used again.
 		if _, err := io.Copy(io.Discard, resp.RawBody()); err != nil {
 			return &ConnectionError{Op: in.op, URL: c.url, Err: fmt.Errorf("the answer broke off: %w", err)}
@@ -197,6 +214,10 @@ func (c *Client) statusError(in request, resp *resty.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.RawBody(), maxErrorBody))
 	if err != nil && len(body) == 0 {
 		body = []byte(http.StatusText(resp.StatusCode()))
+	}
+	if c.token != "" {
+		// A proxy may show the request that it could not forward.
+		body = bytes.ReplaceAll(body, []byte(c.token), []byte("<redacted>"))
 	}
 	var answer struct {
 		Message string `json:"message"`

@@ -36,12 +36,16 @@ type Result struct {
 // context ends. Nothing that others wrote is lost, and nothing is written where nothing is missing.
 func Report(ctx context.Context, server *omapi.Client, finding Finding) (Result, error) {
 	// The server's own time to recover is seconds; a reporter has about a minute in all.
-	backoff := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 20, Cap: 5 * time.Second}
+	backoff := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
+	return reportWith(ctx, server, finding, backoff)
+}
+
+func reportWith(ctx context.Context, server *omapi.Client, finding Finding, backoff wait.Backoff) (Result, error) {
 	var (
 		result Result
 		last   error
 	)
-	// Not ExponentialBackoff, which gives up when the delay reaches its cap.
+	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
 	err := backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		var err error
 		result, err = attempt(ctx, server, &finding)

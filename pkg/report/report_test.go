@@ -1,0 +1,452 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-resty/resty/v2"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/pipelinectl/pipelinectl/internal/omtest"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+const (
+	started  = int64(1_700_000_000_000)
+	patience = 20 * time.Second
+)
+
+// impatient is the backoff of a test: the same rules, other times.
+func impatient() wait.Backoff {
+	return wait.Backoff{Duration: time.Millisecond, Factor: 2, Steps: 1 << 20, Cap: 2 * time.Millisecond}
+}
+
+// world is a server with one pipeline, and a run of it.
+type world struct {
+	*omtest.Server
+
+	client     *omapi.Client
+	fqn, runID string
+}
+
+func newWorld(t *testing.T, options openmetadata.Options) *world {
+	t.Helper()
+	server := omtest.Start(t, options)
+	return &world{Server: server, client: server.Client(t), fqn: server.Pipeline(t, "svc", "nightly"), runID: uuid.NewString()}
+}
+
+// write puts a record as the workflow does, with fields that this project has no types for.
+func (w *world) write(t *testing.T, record map[string]any) {
+	t.Helper()
+	body := map[string]any{"runId": w.runID, "timestamp": started, "startDate": started}
+	maps.Copy(body, record)
+	answer, err := resty.New().R().SetContext(t.Context()).SetAuthToken(w.Token).SetBody(body).
+		Put(w.URL + "/v1/services/ingestionPipelines/" + w.fqn + "/pipelineStatus")
+	require.NoError(t, err)
+	require.True(t, answer.IsSuccess(), answer.String())
+}
+
+func (w *world) finding(outcome Outcome) Finding {
+	return Finding{FQN: w.fqn, RunID: w.runID, Timestamp: started, Outcome: outcome, Ended: time.UnixMilli(started + 7)}
+}
+
+// report is Report in a hurry, which does not go on for ever.
+func (w *world) report(t *testing.T, finding Finding) (Result, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return reportWith(ctx, w.client, finding, impatient())
+}
+
+// record is the run's record as the server has it.
+func (w *world) record(t *testing.T) map[string]any {
+	t.Helper()
+	run := w.Run(t, w.fqn, w.runID)
+	require.NotNil(t, run, "the run has a record")
+	require.Len(t, run.Rows, 1, "one run has one record")
+	var out map[string]any
+	require.NoError(t, json.Unmarshal(run.Rows[0], &out))
+	return out
+}
+
+// puts is how many status writes the server saw, refused ones too.
+func (w *world) puts(t *testing.T) int {
+	t.Helper()
+	requests, err := w.Requests(admin.RequestFilter{Method: http.MethodPut, Path: "pipelineStatus$"})
+	require.NoError(t, err)
+	return len(requests)
+}
+
+func diagnosis() *omapi.StepSummary {
+	return &omapi.StepSummary{Name: "Pod Diagnostics", Errors: 1, Failures: []omapi.StackTraceError{{Name: "OOMKilled", Error: "out of memory", StackTrace: "log"}}}
+}
+
+// workflowRecord has what a workflow writes, more than this project has types for.
+func workflowRecord(state string) map[string]any {
+	return map[string]any{
+		"pipelineState": state,
+		"endDate":       started + 3, // Also of a running record, where it means nothing.
+		"config":        map[string]any{"a": 1.0, "nested": []any{"x", nil}},
+		"metadata":      map[string]any{"workflow": "v1"},
+		"status": []any{map[string]any{
+			"name": "Source", "records": 10.0, "updated_records": 2.0, "warnings": 1.0, "errors": 1.0, "filtered": 3.0,
+			"sourceTimeMs": 12.0, "operationMetrics": map[string]any{"read": map[string]any{"p99": 1.5}},
+			"failures": []any{map[string]any{"name": "t1", "error": "e", "stackTrace": "s"}},
+		}},
+	}
+}
+
+func TestReportKeepsTheWorkflowsRecord(t *testing.T) {
+	t.Parallel()
+	const atEnd = float64(started + 7)
+	cases := map[string]struct {
+		reason  string
+		outcome Outcome
+		before  string
+		want    string
+		ended   any
+	}{
+		"Failed":       {reason: "the pod was killed before the workflow could say anything", outcome: Failed, before: "running", want: "failed", ended: atEnd},
+		"Lied":         {reason: "a success that was reported before the end is none", outcome: Failed, before: "success", want: "failed", ended: atEnd},
+		"Completed":    {reason: "the workflow's last write was lost", outcome: Complete, before: "running", want: "success", ended: atEnd},
+		"PartlyFailed": {reason: "the workflow knows better than its exit code", outcome: Complete, before: "partialSuccess", want: "partialSuccess", ended: float64(started + 3)},
+		"Killed":       {reason: "a person ended it", outcome: Stopped, before: "running", want: "stopped", ended: atEnd},
+		"Retried":      {reason: "an attempt that failed is not the run's end", outcome: Undecided, before: "failed", want: "running"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.write(t, workflowRecord(tc.before))
+			before := w.record(t)
+			finding := w.finding(tc.outcome)
+			finding.Step = diagnosis()
+			finding.Timestamp = started + 99
+
+			result, err := Report(t.Context(), w.client, finding)
+			require.NoError(t, err)
+			assert.Equal(t, Result{State: omapi.PipelineState(tc.want), Written: true}, result, tc.reason)
+
+			got := w.record(t)
+			assert.Equal(t, tc.want, got["pipelineState"], tc.reason)
+			assert.InDelta(t, started, got["timestamp"], 0, "a record keeps its timestamp, whatever a reporter believes")
+			assert.Equal(t, tc.ended, got["endDate"], tc.reason)
+			steps, ok := got["status"].([]any)
+			require.True(t, ok)
+			require.Len(t, steps, 2, "the diagnosis comes after what the workflow wrote")
+			assert.Equal(t, before["status"], steps[:1], "a step is kept whole, with fields of no type of ours")
+			for _, field := range []string{"config", "metadata", "startDate", "runId"} {
+				assert.Equal(t, before[field], got[field], "%s is kept", field)
+			}
+		})
+	}
+}
+
+func TestReportWritesNothingWhereNothingIsMissing(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason  string
+		outcome Outcome
+		state   string
+		more    map[string]any
+		step    bool
+	}{
+		"Success":     {reason: "the workflow said it all", outcome: Complete, state: "success", more: map[string]any{"endDate": started + 5}},
+		"Partial":     {reason: "so it did", outcome: Complete, state: "partialSuccess", more: map[string]any{"endDate": started + 5}},
+		"FailedTwice": {reason: "a second reporter has nothing to add", outcome: Failed, state: "failed", step: true, more: map[string]any{"endDate": started + 5, "status": []any{diagnosis()}}},
+		"Stopped":     {reason: "the Job of a killed run fails too, and that is no news", outcome: Failed, state: "stopped", more: map[string]any{"endDate": started + 5}},
+		"TooLate":     {reason: "the run had ended before the kill", outcome: Stopped, state: "success", more: map[string]any{"endDate": started + 5}},
+		"Running":     {reason: "a run that goes on is running already", outcome: Undecided, state: "running"},
+		"RunningWithEndDate": {
+			reason:  "an endDate of a running record means nothing and is the workflow's own",
+			outcome: Undecided, state: "running", more: map[string]any{"endDate": started + 5},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			record := map[string]any{"pipelineState": tc.state}
+			maps.Copy(record, tc.more)
+			w.write(t, record)
+			before := w.record(t)
+			finding := w.finding(tc.outcome)
+			if tc.step {
+				finding.Step = diagnosis()
+				finding.Step.Failures[0].StackTrace = "the log of a moment later"
+			}
+			for range 2 {
+				result, err := Report(t.Context(), w.client, finding)
+				require.NoError(t, err)
+				assert.Equal(t, Result{State: omapi.PipelineState(tc.state)}, result, tc.reason)
+			}
+			assert.Equal(t, before, w.record(t), tc.reason)
+			assert.Equal(t, 1, w.puts(t), "each write fires alerts: %s", tc.reason)
+		})
+	}
+}
+
+func TestReportOfARunWithoutRecord(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		outcome Outcome
+		want    omapi.PipelineState
+	}{
+		"Undecided": {Undecided, omapi.StateRunning}, "Complete": {Complete, omapi.StateSuccess},
+		"Failed": {Failed, omapi.StateFailed}, "Stopped": {Stopped, omapi.StateStopped},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			finding := w.finding(tc.outcome)
+			finding.Ended = time.Time{}
+			before := time.Now().UnixMilli()
+			result, err := Report(t.Context(), w.client, finding)
+			require.NoError(t, err)
+			assert.Equal(t, Result{State: tc.want, Written: true}, result)
+			run := w.Run(t, w.fqn, w.runID)
+			require.NotNil(t, run)
+			assert.Equal(t, started, run.Timestamp, "all reporters take the same one")
+			assert.Equal(t, started, run.StartDate)
+			if tc.want.Terminal() {
+				assert.GreaterOrEqual(t, run.EndDate, before, "without a better one, now is the end")
+			} else {
+				assert.Zero(t, run.EndDate)
+			}
+		})
+	}
+}
+
+// TestReportersAtOnce: hook, sidecar, reconciler and whoever else report the same end at the same time.
+func TestReportersAtOnce(t *testing.T) {
+	t.Parallel()
+	const reporters = 8
+	cases := map[string]struct {
+		reason string
+		before map[string]any
+		gap    time.Duration
+	}{
+		"NoRecord": {reason: "first writes race for the insert", gap: 20 * time.Millisecond},
+		"Running":  {reason: "the record is there", before: workflowRecord("running")},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{InsertGap: tc.gap})
+			if tc.before != nil {
+				w.write(t, tc.before)
+			}
+			var wg sync.WaitGroup
+			errs := make([]error, reporters)
+			for i := range reporters {
+				wg.Go(func() {
+					finding := w.finding(Failed)
+					finding.Step = diagnosis()
+					_, errs[i] = w.report(t, finding)
+				})
+			}
+			wg.Wait()
+			require.NoError(t, errors.Join(errs...))
+			got := w.record(t)
+			assert.Equal(t, "failed", got["pipelineState"], tc.reason)
+			steps, ok := got["status"].([]any)
+			require.True(t, ok)
+			diagnoses := 0
+			for _, step := range steps {
+				if step, ok := step.(map[string]any); ok && step["name"] == "Pod Diagnostics" {
+					diagnoses++
+				}
+			}
+			assert.Equal(t, 1, diagnoses, "one end has one diagnosis: %s", tc.reason)
+
+			written := w.puts(t)
+			result, err := Report(t.Context(), w.client, w.finding(Stopped))
+			require.NoError(t, err)
+			assert.Equal(t, Result{State: omapi.StateFailed}, result, "a final state is not flipped")
+			assert.Equal(t, written, w.puts(t))
+		})
+	}
+}
+
+func TestReportWhereTheTimestampIsTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, openmetadata.Options{})
+	for i := range int64(3) {
+		other := &omapi.PipelineStatus{RunID: uuid.NewString(), State: omapi.StateSuccess, Timestamp: started + i}
+		require.NoError(t, w.client.PutStatus(t.Context(), w.fqn, other))
+	}
+	result, err := w.report(t, w.finding(Complete))
+	require.NoError(t, err)
+	assert.True(t, result.Written)
+	run := w.Run(t, w.fqn, w.runID)
+	require.NotNil(t, run)
+	assert.Equal(t, started+3, run.Timestamp, "the next that no other run has")
+}
+
+func TestReportGoesOnUntilItIsDelivered(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		fault  admin.Fault
+	}{
+		"Down":     {reason: "the server restarts", fault: admin.Fault{Kind: admin.FaultStatus, Status: 503, Count: 25}},
+		"Limited":  {reason: "the server limits requests", fault: admin.Fault{Kind: admin.FaultStatus, Status: 429, Count: 3, Method: http.MethodPut}},
+		"Broken":   {reason: "connections break", fault: admin.Fault{Kind: admin.FaultReset, Count: 5}},
+		"Proxy":    {reason: "a proxy answers with its page, and 200", fault: admin.Fault{Kind: admin.FaultGarbage, Count: 4, Method: http.MethodPut}},
+		"HalfRead": {reason: "an answer is cut off", fault: admin.Fault{Kind: admin.FaultTruncate, Count: 2, Method: http.MethodGet}},
+		"AnswerLost": {
+			reason: "the write was done, its answer got lost: it is not done twice",
+			fault:  admin.Fault{Kind: admin.FaultStatus, Status: 502, Count: 1, Method: http.MethodPut, AfterHandling: true},
+		},
+		"RaceLost": {reason: "another reporter came first", fault: admin.Fault{Kind: admin.FaultStatus, Status: 409, Count: 2, Method: http.MethodPut}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.write(t, map[string]any{"pipelineState": "running"})
+			tc.fault.Path = "pipelineStatus"
+			w.Fault(t, tc.fault)
+			result, err := w.report(t, w.finding(Failed))
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, omapi.StateFailed, result.State, tc.reason)
+			run := w.Run(t, w.fqn, w.runID)
+			require.NotNil(t, run)
+			assert.Equal(t, "failed", run.State, tc.reason)
+			final := 0
+			for _, write := range run.Writes {
+				if write.State == "failed" && write.Status == http.StatusCreated {
+					final++
+				}
+			}
+			assert.Equal(t, 1, final, "the final state is written once: %s", tc.reason)
+		})
+	}
+}
+
+func TestReportEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		fault  admin.Fault
+		want   string
+	}{
+		"Down": {reason: "the last answer is told, not that time is over", fault: admin.Fault{Kind: admin.FaultStatus, Status: 503}, want: "answered 503"},
+		"Hang": {reason: "a server that does not answer is left", fault: admin.Fault{Kind: admin.FaultHang}, want: "no answer from OpenMetadata"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.Fault(t, tc.fault)
+			begun := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err := Report(ctx, w.client, w.finding(Failed))
+			require.ErrorContains(t, err, tc.want, tc.reason)
+			assert.NotContains(t, err.Error(), w.Token)
+			assert.Less(t, time.Since(begun), patience, tc.reason)
+		})
+	}
+}
+
+func TestReportGivesUpWhereTryingAgainIsOfNoUse(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		token  admin.TokenKind
+		fqn    string
+		is     error
+	}{
+		"Expired":    {reason: "a token does not become valid", token: admin.TokenExpired, is: omapi.ErrUnauthorized},
+		"NoRight":    {reason: "a right is not given in a minute", token: admin.TokenNoRight, is: omapi.ErrForbidden},
+		"NoPipeline": {reason: "a deleted pipeline has no runs", token: admin.TokenBot, fqn: "svc.gone", is: omapi.ErrNotFound},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			finding := w.finding(Failed)
+			if tc.fqn != "" {
+				finding.FQN = tc.fqn
+			}
+			_, err := Report(t.Context(), w.ClientWith(t, w.TokenOf(t, tc.token)), finding)
+			require.ErrorIs(t, err, tc.is, tc.reason)
+			requests, err := w.Requests(admin.RequestFilter{Path: "pipelineStatus"})
+			require.NoError(t, err)
+			assert.LessOrEqual(t, len(requests), 2, tc.reason)
+			assert.Nil(t, w.Run(t, w.fqn, w.runID))
+		})
+	}
+}
+
+func TestStoppedOnAServerThatDoesNotKnowIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, openmetadata.Options{})
+	w.write(t, workflowRecord("running"))
+	w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusBadRequest, Method: http.MethodPut, Path: "pipelineStatus$", Count: 1})
+	result, err := Report(t.Context(), w.client, w.finding(Stopped))
+	require.NoError(t, err)
+	assert.Equal(t, Result{State: omapi.StateFailed, Written: true}, result)
+	assert.Equal(t, "failed", w.record(t)["pipelineState"])
+}
+
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		taken  int64
+		want   int64
+		err    error
+	}{
+		"Free":  {reason: "the wanted timestamp is free", want: started},
+		"Taken": {reason: "two runs were started in one millisecond", taken: 3, want: started + 3},
+		"Full":  {reason: "there is an end to trying", taken: 20, err: omapi.ErrConflict},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			for i := range tc.taken {
+				other := &omapi.PipelineStatus{RunID: uuid.NewString(), State: omapi.StateRunning, Timestamp: started + i}
+				require.NoError(t, w.client.PutStatus(t.Context(), w.fqn, other))
+			}
+			timestamp, err := Queue(t.Context(), w.client, w.fqn, w.runID, started)
+			if tc.err != nil {
+				require.ErrorIs(t, err, tc.err, tc.reason)
+				assert.Nil(t, w.Run(t, w.fqn, w.runID))
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, tc.want, timestamp, tc.reason)
+			run := w.Run(t, w.fqn, w.runID)
+			require.NotNil(t, run)
+			assert.Equal(t, "queued", run.State)
+			assert.Equal(t, tc.want, run.Timestamp)
+			assert.Equal(t, tc.want, run.StartDate)
+		})
+	}
+}
+
+func TestMergeChangesNothingOfItsInput(t *testing.T) {
+	t.Parallel()
+	record := &omapi.PipelineStatus{State: omapi.StateRunning, Timestamp: started, Steps: make([]omapi.StepSummary, 1, 5)}
+	merged, changed := Merge(record, Finding{Outcome: Failed, Step: diagnosis()})
+	assert.True(t, changed)
+	assert.Len(t, merged.Steps, 2)
+	assert.Equal(t, omapi.StateRunning, record.State)
+	assert.Len(t, record.Steps, 1)
+	assert.Empty(t, record.Steps[:2][1].Name, "the step is not written into the record's own memory")
+}
