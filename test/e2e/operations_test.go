@@ -93,7 +93,7 @@ func TestHistoryAndRollback(t *testing.T) {
 func TestLogsAndWait(t *testing.T) {
 	w := newWorld(t)
 	const volume = 2 * k8sclient.PageBytes
-	file, fqn := w.pipeline(t, "chatty", map[string]string{"rows": "1", "logBytes": fmt.Sprint(volume)}, "")
+	file, fqn := w.pipeline(t, "chatty", map[string]string{"rows": "1", "logBytes": strconv.Itoa(volume)}, "")
 	_, err := w.command.Run(t.Context(), "deploy", "-f", file)
 	require.NoError(t, err)
 
