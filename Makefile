@@ -49,6 +49,12 @@ test-unit: ## Run the tests that need no cluster, with the race detector.
 test-integration: build ## Run the tests on the cluster; says so where none can be made.
 	test/integration.sh
 
+.PHONY: bench
+bench: build cluster-up images ## Measure a deploy of 1,000 pipelines beside kubectl apply, on the cluster.
+	go build -o bin/ ./test/demo
+	bin/demo load openmetadata-stand-in
+	PIPELINECTL_E2E=1 go test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 30m ./test/e2e
+
 .PHONY: test-openmetadata
 test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=http://host:8585/api OPENMETADATA_TOKEN=…
 	@: $${OPENMETADATA_URL:?give the address of a server, with /api} $${OPENMETADATA_TOKEN:?give a token that may edit ingestion pipelines}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -65,6 +67,14 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// commandName is how the user called this program: kubectl finds it as a plugin where its file is kubectl-pipeline.
+func commandName(file string) string {
+	if plugin, ok := strings.CutPrefix(filepath.Base(file), "kubectl-"); ok {
+		return "kubectl " + plugin
+	}
+	return "pipelinectl"
+}
+
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -78,7 +88,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c,
-		kong.Name("pipelinectl"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.Name(commandName(os.Args[0])), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ExplicitGroups([]kong.Group{{Key: "pipelines", Title: "Pipelines:"}, {Key: "runs", Title: "Runs:"}, {Key: "setup", Title: "Setup:"}}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.globals), kong.Bind(streams{out: stdout, err: stderr}),

@@ -38,7 +38,7 @@ type world struct {
 	command   *harness.Command
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	if os.Getenv("PIPELINECTL_E2E") == "" {
 		t.Skip("PIPELINECTL_E2E is not set: this test needs a cluster, run it by make test-integration")
@@ -48,15 +48,21 @@ func newWorld(t *testing.T) *world {
 	w := &world{Cluster: cluster, namespace: "e2e-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))}
 	require.NoError(t, cluster.Namespace(t.Context(), w.namespace, func(string) bool { return false }))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), hang)
-		defer cancel()
-		assert.NoError(t, cluster.DeleteNamespace(ctx, w.namespace))
+		assert.NoError(t, w.deleteNamespace(w.namespace))
+		_ = os.Remove(harness.ConfigPath(w.namespace)) // Not there where the world was not finished.
 	})
 	w.standIn, err = cluster.StartStandIn(t.Context(), w.namespace, 0)
 	require.NoError(t, err)
 	w.command, err = cluster.NewCommand(w.standIn, w.namespace, harness.Parameters{IngestionImage: lightImage})
 	require.NoError(t, err)
 	return w
+}
+
+// deleteNamespace is for clean-ups: the test's own context has ended by then.
+func (w *world) deleteNamespace(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	defer cancel()
+	return w.DeleteNamespace(ctx, name)
 }
 
 // pipeline registers a pipeline whose source does what the options say, and gives its file and name.
