@@ -28,7 +28,7 @@ const (
 type Target struct {
 	Namespace string
 	JobName   string
-	// Redact are secret values, longest first, that must not leave.
+	// Redact are secret values that must not leave.
 	Redact []string
 }
 

@@ -2,6 +2,7 @@ package diagnostics
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -53,11 +54,18 @@ const redacted = "<redacted>"
 // newRedactor replaces secret values. One or two characters are not a secret that can be told from other text.
 func newRedactor(secrets []string) *strings.Replacer {
 	const shortest = 3
-	pairs := make([]string, 0, 2*len(secrets))
+	values := make([]string, 0, len(secrets))
 	for _, secret := range secrets {
-		if len(secret) >= shortest {
-			pairs = append(pairs, secret, redacted)
+		// A secret that is kept in a file ends with a newline; where it is printed it may not.
+		if secret = strings.TrimSpace(secret); len(secret) >= shortest {
+			values = append(values, secret)
 		}
+	}
+	// One that holds another goes first, so that it is replaced whole.
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	pairs := make([]string, 0, 2*len(values))
+	for _, value := range values {
+		pairs = append(pairs, value, redacted)
 	}
 	return strings.NewReplacer(pairs...)
 }

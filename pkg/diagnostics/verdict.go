@@ -47,7 +47,11 @@ func (r *Run) Judge() Verdict {
 	}
 	pod := &r.Pods[0]
 	// The ingestion container last: when an init container failed, it tells nothing.
+	taken := pod.Disruption != "" || pod.Deleted != nil
 	for _, container := range pod.Containers {
+		if taken && container.wasEnded() {
+			continue // The signal is how the pod was taken away, not why it ended.
+		}
 		if v, ok := judgeContainer(pod, &container); ok {
 			return v
 		}
@@ -112,6 +116,11 @@ func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 	default:
 		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s", where, c.ExitCode, signalOf(c.ExitCode)), "find the error in the log"}, true
 	}
+}
+
+// wasEnded says that the container ended by a signal that the kubelet sends.
+func (c *Container) wasEnded() bool {
+	return c.State == stateTerminated && c.Reason != "OOMKilled" && (c.ExitCode == 128+9 || c.ExitCode == 128+15)
 }
 
 // signalOf reads the shell's convention 128+n.

@@ -1,0 +1,109 @@
+package diagnostics
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+)
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	jobWith := func(conditions ...batchv1.JobCondition) *batchv1.Job {
+		job := newJob()
+		job.Status.Conditions = conditions
+		return job
+	}
+	condition := func(kind batchv1.JobConditionType, reason string) batchv1.JobCondition {
+		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: reason}
+	}
+	stopped := newJob()
+	stopped.Annotations = map[string]string{identity.AnnotationStopRequested: "2026-01-02T03:04:05Z"}
+	deleted := newJob()
+	now := at(5)
+	deleted.DeletionTimestamp = &now
+	deadline := jobWith(condition(batchv1.JobFailureTarget, batchv1.JobReasonDeadlineExceeded))
+	deadline.Spec.ActiveDeadlineSeconds = new(int64(90))
+
+	evicted := newPodObject("p", 1, terminated("ingestion", 143, "Error", ""))
+	evicted.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI"}}
+	evicting := *evicted.DeepCopy()
+	evicting.Status.ContainerStatuses = []corev1.ContainerStatus{running()}
+	failedFirst := *evicted.DeepCopy()
+	failedFirst.Status.ContainerStatuses = []corev1.ContainerStatus{terminated("ingestion", 1, "Error", "")}
+	undisturbed := *evicting.DeepCopy()
+	undisturbed.Status.Conditions[0].Status = corev1.ConditionFalse
+	removed := newPodObject("p", 1, terminated("ingestion", 143, "Error", ""))
+	removed.DeletionTimestamp = &now
+	removing := newPodObject("p", 1, running())
+	removing.DeletionTimestamp = &now
+
+	cases := map[string]struct {
+		reason   string
+		job      *batchv1.Job
+		pods     []corev1.Pod
+		category Category
+		summary  string
+		advice   string
+	}{
+		"Stopped": {
+			reason: "a person is the cause, whatever the pod says", job: stopped, pods: []corev1.Pod{removed},
+			category: CategoryKilled, summary: "was stopped by a person at 2026-01-02T03:04:05Z", advice: "run the pipeline again when wanted",
+		},
+		"Complete":     {reason: "there is nothing to find", job: jobWith(condition(batchv1.JobComplete, "")), category: CategorySucceeded, summary: "completed"},
+		"Deadline":     {reason: "the limit is named", job: deadline, pods: []corev1.Pod{removed}, category: CategoryDeadlineExceeded, summary: "ran longer than its activeDeadlineSeconds of 90 s", advice: "raise activeDeadlineSeconds"},
+		"NoDeadline":   {reason: "a Job that was edited may have none", job: jobWith(condition(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded)), category: CategoryDeadlineExceeded, summary: "activeDeadlineSeconds"},
+		"JobDeleted":   {reason: "the Job takes its pods along", job: deleted, pods: []corev1.Pod{removing}, category: CategoryDeleted, summary: "Job " + jobName + " is being deleted"},
+		"OOM":          {reason: "the limit is what to change", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 137, "OOMKilled", ""))}, category: CategoryOOMKilled, summary: "used more memory than its limit", advice: "raise resources.limits.memory"},
+		"OOMOfAChild":  {reason: "the kernel killed a child, and the process ended well", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 0, "OOMKilled", ""))}, category: CategoryOOMKilled, summary: "was killed"},
+		"Code":         {reason: "the process says that it failed", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 3, "Error", ""))}, category: CategoryApplicationError, summary: "container ingestion of pod p ended with exit code 3", advice: "find the error in the log"},
+		"Signal":       {reason: "a code over 128 is a signal", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 139, "Error", ""))}, category: CategoryApplicationError, summary: "exit code 139 (signal 11)"},
+		"Greatest":     {reason: "255 is no signal", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 255, "Error", ""))}, category: CategoryApplicationError, summary: "ended with exit code 255"},
+		"StartError":   {reason: "the command is not there", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 128, "StartError", "no such file"))}, category: CategoryStartError, summary: "cannot start: no such file", advice: "its command, and exithandler on its PATH"},
+		"CannotRun":    {reason: "as other runtimes say it", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 127, "ContainerCannotRun", "no such file"))}, category: CategoryStartError, summary: "cannot start"},
+		"ImageName":    {reason: "a name may be no name", pods: []corev1.Pod{newPodObject("p", 1, waiting("InvalidImageName", "bad"))}, category: CategoryImagePull, summary: "InvalidImageName: bad"},
+		"ImageNever":   {reason: "the policy may forbid to pull", pods: []corev1.Pod{newPodObject("p", 1, waiting("ErrImageNeverPull", "not here"))}, category: CategoryImagePull, summary: "ErrImageNeverPull"},
+		"ConfigError":  {reason: "a ConfigMap or Secret is missing", pods: []corev1.Pod{newPodObject("p", 1, waiting("CreateContainerConfigError", `configmap "om-config-x" not found`))}, category: CategoryConfigMissing, summary: `configmap "om-config-x" not found`, advice: "deploy the pipeline again"},
+		"Creating":     {reason: "a container that is being made is no failure", pods: []corev1.Pod{newPodObject("p", 1, waiting("ContainerCreating", ""))}, category: CategoryUnknown, summary: "pod p is in phase"},
+		"Evicting":     {reason: "the hook runs while the container does", pods: []corev1.Pod{evicting}, category: CategoryDisrupted, summary: "was disrupted: EvictionByEvictionAPI"},
+		"Evicted":      {reason: "the signal came from the eviction", pods: []corev1.Pod{evicted}, category: CategoryDisrupted, summary: "was disrupted: EvictionByEvictionAPI"},
+		"FailedFirst":  {reason: "it had failed by itself before", pods: []corev1.Pod{failedFirst}, category: CategoryApplicationError, summary: "exit code 1"},
+		"Undisturbed":  {reason: "a condition that is false says nothing", pods: []corev1.Pod{undisturbed}, category: CategoryUnknown, summary: "pod p is in phase"},
+		"PodDeleting":  {reason: "the hook runs while the container does", pods: []corev1.Pod{removing}, category: CategoryDeleted, summary: "pod p is being deleted"},
+		"PodDeleted":   {reason: "the signal came from the deletion", pods: []corev1.Pod{removed}, category: CategoryDeleted, summary: "pod p is being deleted"},
+		"RunningStill": {reason: "nothing has happened", pods: []corev1.Pod{newPodObject("p", 1, running())}, category: CategoryUnknown, summary: "pod p is in phase"},
+		"SecondContainer": {
+			reason: "the one that failed is named", pods: []corev1.Pod{newPodObject("p", 1, terminated("a", 0, "Completed", ""), terminated("ingestion", 2, "Error", ""))},
+			category: CategoryApplicationError, summary: "container ingestion of pod p",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := &Run{JobName: jobName, Job: tc.job}
+			for i := range tc.pods {
+				run.Pods = append(run.Pods, newPod(&tc.pods[i], newRedactor(nil)))
+			}
+			verdict := run.Judge()
+			assert.Equal(t, tc.category, verdict.Category, tc.reason)
+			assert.Contains(t, verdict.Summary, tc.summary, tc.reason)
+			assert.Contains(t, verdict.Advice, tc.advice, tc.reason)
+			step := run.Step(verdict, "a test")
+			failed := tc.category != CategoryKilled && tc.category != CategorySucceeded
+			assert.Equal(t, failed, step.Errors == 1, "what was wanted is no error")
+			assert.NotEmpty(t, step.Failures[0].Name, "the server refuses a failure without a name")
+			assert.NotEmpty(t, step.Failures[0].Error, "or without an error")
+		})
+	}
+}
+
+func TestFailedInitContainerIsTheCause(t *testing.T) {
+	t.Parallel()
+	pod := newPodObject("p", 1, waiting("PodInitializing", ""))
+	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{terminated("install-exithandler", 1, "Error", "")}
+	run := &Run{JobName: jobName, Pods: []Pod{newPod(&pod, newRedactor(nil))}}
+	assert.Contains(t, run.Judge().Summary, "container install-exithandler of pod p ended with exit code 1")
+}
