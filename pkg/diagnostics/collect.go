@@ -86,7 +86,7 @@ type Event struct {
 // Collect reads all that can be read before the context ends. It never fails: what could not be read is in Problems.
 func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	run := &Run{Namespace: target.Namespace, JobName: target.JobName}
-	c := &collector{reader: reader, run: run, redact: newRedactor(target.Redact)}
+	c := &collector{reader: reader, run: run, redact: NewRedactor(target.Redact)}
 	var wg sync.WaitGroup
 	wg.Go(func() { c.job(ctx) })
 	wg.Go(func() { c.events(ctx, "Job", target.JobName) })

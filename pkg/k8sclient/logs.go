@@ -89,7 +89,7 @@ func (c *Client) LogPage(ctx context.Context, fqn, runID, after string) (map[str
 	return out, nil
 }
 
-// Logs copies the logs of a run as they are. ErrNoLogs where there are none.
+// Logs copies the logs of a run as they are, but for the values of the pipeline's Secret. ErrNoLogs where there are none.
 func (c *Client) Logs(ctx context.Context, fqn string, options LogOptions, out io.Writer) error {
 	pipeline, err := c.Deployed(ctx, fqn)
 	if err != nil {
@@ -111,11 +111,16 @@ func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline
 	case options.Attempt == 0:
 		pods = pods[len(pods)-1:]
 	}
+	values, err := c.secretValues(ctx, pipeline)
+	if err != nil {
+		return err
+	}
 	for i := range pods {
 		if len(pods) > 1 {
 			fmt.Fprintf(out, "==> attempt %d, pod %s <==\n", i+1, pods[i].Name)
 		}
-		if err := c.copyLog(ctx, &pods[i], options, out); err != nil {
+		redacted := newRedactor(out, values)
+		if err := errors.Join(c.copyLog(ctx, &pods[i], options, redacted), redacted.Close()); err != nil {
 			return err
 		}
 	}

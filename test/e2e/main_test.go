@@ -65,6 +65,19 @@ func (w *world) deleteNamespace(name string) error {
 	return w.DeleteNamespace(ctx, name)
 }
 
+// client is the pipeline service client of the world, for what the command cannot ask for.
+func (w *world) client(t *testing.T) *k8sclient.Client {
+	t.Helper()
+	om, err := omapi.New(omapi.Config{URL: w.standIn.URL, Token: w.standIn.Token})
+	require.NoError(t, err)
+	t.Cleanup(om.Close)
+	config := k8sclient.DefaultConfig()
+	config.Namespace = w.namespace
+	client, err := k8sclient.New(w.Kube, om, config)
+	require.NoError(t, err)
+	return client
+}
+
 // pipeline registers a pipeline whose source does what the options say, and gives its file and name.
 func (w *world) pipeline(t *testing.T, service string, options map[string]string, schedule string) (file, fqn string) {
 	t.Helper()
