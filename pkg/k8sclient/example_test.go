@@ -14,7 +14,7 @@ import (
 )
 
 // A server that runs in the cluster deploys a pipeline and runs it.
-func Example() {
+func Example() { //nolint:testableexamples // It needs a cluster.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := deployAndRun(ctx, "mysql_prod.metadata"); err != nil {

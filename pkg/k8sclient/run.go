@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,6 +41,9 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkVariables(ctx, pipeline); err != nil {
+		return nil, err
+	}
 	runID := uuid.NewString()
 	own, err := c.overridden(ctx, configMap, pipeline, runID, options.AppConfig)
 	if err != nil {
@@ -57,6 +61,25 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 		return nil, errors.Join(err, c.recordNotStarted(ctx, fqn, runID, timestamp, err))
 	}
 	return &RunResult{FQN: fqn, RunID: runID, JobName: job.Name}, nil
+}
+
+// checkVariables refuses a run whose pod would wait for ever: its secret variables are in the Secret of the deploy.
+func (c *Client) checkVariables(ctx context.Context, pipeline *omapi.IngestionPipeline) error {
+	wanted := secretVariables(&c.config)
+	if len(wanted) == 0 {
+		return nil
+	}
+	name := identity.NamesOf(pipeline.Name, pipeline.FQN()).Secret
+	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return c.failed("read Secret "+name, err)
+	}
+	for key := range wanted {
+		if _, ok := secret.Data[key]; !ok {
+			return fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, strings.TrimPrefix(key, variablePrefix), pipeline.FQN())
+		}
+	}
+	return nil
 }
 
 func (c *Client) createJob(ctx context.Context, job *batchv1.Job) (*batchv1.Job, error) {

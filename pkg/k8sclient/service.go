@@ -11,9 +11,9 @@ import (
 // PipelineService is what a server needs of whoever runs its pipelines: the operations of OpenMetadata's
 // PipelineServiceClientInterface. *Client is one on Kubernetes.
 //
-// Errors are ErrNotDeployed, ErrNotOurs, ErrNothingToKill, ErrNoLogs, ErrNoPage, ErrNoOverride, ErrNoRevision and
+// Errors are ErrNotDeployed, ErrNotOurs, ErrStale, ErrNothingToKill, ErrNoLogs, ErrNoPage, ErrNoOverride, ErrNoRevision and
 // ErrConfig, by errors.Is; *Error for a call to Kubernetes; and those of package omapi.
-type PipelineService interface {
+type PipelineService interface { //nolint:interfacebloat // OpenMetadata's own has as many.
 	// Deploy is deployPipeline.
 	Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, options DeployOptions) (*DeployResult, error)
 	// Run is runPipeline, runPipelineWithOptions and, for the pipeline of an application, runApplicationFlow.

@@ -38,23 +38,23 @@ type world struct {
 	command   *harness.Command
 }
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	if os.Getenv("PIPELINECTL_E2E") == "" {
-		t.Skip("PIPELINECTL_E2E is not set: this test needs a cluster, run it by make test-integration")
+		tb.Skip("PIPELINECTL_E2E is not set: this test needs a cluster, run it by make test-integration")
 	}
-	cluster, err := harness.NewCluster(t.Context())
-	require.NoError(t, err)
-	w := &world{Cluster: cluster, namespace: "e2e-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))}
-	require.NoError(t, cluster.Namespace(t.Context(), w.namespace, func(string) bool { return false }))
-	t.Cleanup(func() {
-		assert.NoError(t, w.deleteNamespace(w.namespace))
+	cluster, err := harness.NewCluster(tb.Context())
+	require.NoError(tb, err)
+	w := &world{Cluster: cluster, namespace: "e2e-" + strings.ToLower(strings.ReplaceAll(tb.Name(), "/", "-"))}
+	require.NoError(tb, cluster.Namespace(tb.Context(), w.namespace, func(string) bool { return false }))
+	tb.Cleanup(func() {
+		assert.NoError(tb, w.deleteNamespace(w.namespace))
 		_ = os.Remove(harness.ConfigPath(w.namespace)) // Not there where the world was not finished.
 	})
-	w.standIn, err = cluster.StartStandIn(t.Context(), w.namespace, 0)
-	require.NoError(t, err)
+	w.standIn, err = cluster.StartStandIn(tb.Context(), w.namespace, 0)
+	require.NoError(tb, err)
 	w.command, err = cluster.NewCommand(w.standIn, w.namespace, harness.Parameters{IngestionImage: lightImage})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return w
 }
 
