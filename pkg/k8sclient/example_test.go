@@ -1,4 +1,4 @@
-package k8sclient_test
+package k8sclient_test //nolint:testableexamples // It needs a cluster.
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // A server that runs in the cluster deploys a pipeline and runs it.
-func Example() { //nolint:testableexamples // It needs a cluster.
+func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := deployAndRun(ctx, "mysql_prod.metadata"); err != nil {
