@@ -199,7 +199,7 @@ func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		container := newContainer(&status)
-		// The kubelet puts the end of a log here, see TerminationMessagePolicy.
+		// With another TerminationMessagePolicy the kubelet puts the end of a log here.
 		container.Message = redact.Replace(clean(container.Message))
 		out.Containers = append(out.Containers, container)
 	}

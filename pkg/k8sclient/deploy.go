@@ -1,6 +1,7 @@
 package k8sclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -370,5 +371,28 @@ func applyPatch(o object, version string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return json.Marshal(out)
+	data, err := json.Marshal(out)
+	if err != nil {
+		return nil, err
+	}
+	return escapeForYAML(data), nil
+}
+
+// escapeForYAML escapes what JSON allows in a text and YAML does not (YAML 1.2, 5.1): the API server reads an apply as YAML.
+func escapeForYAML(data []byte) []byte {
+	forbidden := func(r rune) bool {
+		return r >= 0x7f && r <= 0x9f && r != 0x85 || r == 0xfeff || r == 0xfffe || r == 0xffff
+	}
+	if bytes.IndexFunc(data, forbidden) < 0 {
+		return data
+	}
+	var out bytes.Buffer
+	for _, r := range string(data) {
+		if forbidden(r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.Bytes()
 }

@@ -96,7 +96,7 @@ func TestDeployCalls(t *testing.T) {
 		assert.Equal(t, want, result.Action(), "a redeploy changes only what differs: %s", result.FQN)
 	}
 	again := counter.take()
-	assert.Equal(t, kinds, again[http.MethodGet])
+	assert.LessOrEqual(t, again[http.MethodGet], kinds+1, "and one looks whether another deploy came between")
 	assert.LessOrEqual(t, again[http.MethodPatch], kinds*pipelines+1, "and one more keeps the configuration before")
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/harness"
 )
 
 // longestName is OpenMetadata's bound on the name of an entity.
@@ -37,15 +39,13 @@ func TestAnyName(t *testing.T) {
 		}
 		names = append(names, string(name))
 	}
-	items := make([]k8sclient.DeployItem, 0, 2*len(names))
-	for _, service := range []string{"one", "two"} {
-		for _, name := range names {
-			items = append(items, k8sclient.DeployItem{Service: &omapi.Service{Name: service, ServiceType: "Mysql"}, Pipeline: &omapi.IngestionPipeline{
-				Name: name, FullyQualifiedName: omapi.JoinFQN(service, name), PipelineType: omapi.PipelineMetadata,
-				SourceConfig: map[string]any{"config": map[string]any{}}, AirflowConfig: omapi.AirflowConfig{ScheduleInterval: "@daily"},
-				OpenMetadataServerConnection: map[string]any{"hostPort": "http://om/api"},
-			}})
-		}
+	items := make([]k8sclient.DeployItem, 0, len(names))
+	for _, name := range names {
+		items = append(items, k8sclient.DeployItem{Service: &omapi.Service{Name: "svc", ServiceType: "Mysql"}, Pipeline: &omapi.IngestionPipeline{
+			Name: name, FullyQualifiedName: omapi.JoinFQN("svc", name), PipelineType: omapi.PipelineMetadata,
+			SourceConfig: map[string]any{"config": map[string]any{}}, AirflowConfig: omapi.AirflowConfig{ScheduleInterval: "@daily"},
+			OpenMetadataServerConnection: map[string]any{"hostPort": "http://om/api"},
+		}})
 	}
 	client := w.client(t)
 	results, err := client.DeployAll(t.Context(), items, k8sclient.DeployOptions{DryRun: true}, nil)
@@ -71,7 +71,9 @@ func TestNoSecretLeaves(t *testing.T) {
 		out, err := w.command.Run(t.Context(), args...)
 		outputs = append(outputs, out)
 		if err != nil {
-			outputs = append(outputs, err.Error())
+			exit, ok := errors.AsType[*harness.ExitError](err)
+			require.True(t, ok, err)
+			outputs = append(outputs, exit.Stderr)
 		}
 	}
 	set := []string{"--set", "extraEnvVars=DB_PASSWORD:" + secret + ",URL:postgres://u:" + secret + "@db/x"}
