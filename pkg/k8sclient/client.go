@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -40,6 +42,8 @@ type Client struct {
 	config Config
 	// locks has a *semaphore.Weighted for each pipeline that was ever deployed by this client.
 	locks sync.Map
+	// conflicts is how long a deploy waits before it tries again.
+	conflicts wait.Backoff
 }
 
 // New checks the configuration and makes a client; it does not connect.
@@ -47,7 +51,8 @@ func New(kube kubernetes.Interface, om *omapi.Client, config Config) (*Client, e
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	return &Client{kube: kube, om: om, config: config}, nil
+	conflicts := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Steps: 1 << 10, Cap: time.Second}
+	return &Client{kube: kube, om: om, config: config, conflicts: conflicts}, nil
 }
 
 // Error is a call to Kubernetes that failed.

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -118,9 +120,8 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 		return nil, c.failed("deploy pipeline "+pipeline.FQN(), err)
 	}
 	defer unlock()
-	// Not ExponentialBackoff, which gives up when the delay reaches its cap.
-	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Steps: 20, Cap: time.Second}
-	err = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
+	err = c.conflicts.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, dryRun: options.DryRun}
 		before := options.snapshot
 		options.snapshot = nil // After a conflict it is out of date.
@@ -244,11 +245,27 @@ func (d *deployment) write(ctx context.Context, s step, before object) error {
 		entry.action = ActionCreated
 	case before == nil:
 		return d.withdraw(ctx, s, after)
-	case before.GetResourceVersion() == after.GetResourceVersion():
+	case d.same(before, after):
 		entry.action = ActionUnchanged
 	}
 	d.done = append(d.done, entry)
 	return nil
+}
+
+// same says whether an apply has changed nothing.
+func (d *deployment) same(before, after object) bool {
+	if !d.dryRun {
+		return before.GetResourceVersion() == after.GetResourceVersion()
+	}
+	// A dry run leaves the version as it was, whatever it would change.
+	plain := func(o object) runtime.Object {
+		copied := o.DeepCopyObject()
+		if accessor, err := meta.Accessor(copied); err == nil {
+			accessor.SetManagedFields(nil)
+		}
+		return copied
+	}
+	return equality.Semantic.DeepEqual(plain(before), plain(after))
 }
 
 // explain tells a conflict with another deploy, which is tried again, from one with somebody else's object.

@@ -68,7 +68,7 @@ func (d *deployment) revise(ctx context.Context, before *snapshot) error {
 	if err := d.keep(ctx, public, secret, current); err != nil {
 		return err
 	}
-	return d.prune(ctx, before.revisions[d.names.Label])
+	return d.prune(ctx, before.revisions[d.names.Label], current)
 }
 
 // number gives the configuration its revision, and the Secret the one in which it changed last.
@@ -116,8 +116,8 @@ func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret 
 }
 
 // prune removes the oldest revisions over the limit. The one that is just being kept is not among them.
-func (d *deployment) prune(ctx context.Context, revisions []*corev1.Secret) error {
-	revisions = ownRevisions(revisions, d.fqn)
+func (d *deployment) prune(ctx context.Context, revisions []*corev1.Secret, current int64) error {
+	revisions = earlier(ownRevisions(revisions, d.fqn), current)
 	limit := max(int(d.client.config.RevisionHistoryLimit)-1, 0)
 	if len(revisions) <= limit {
 		return nil
@@ -139,6 +139,11 @@ func ownRevisions(secrets []*corev1.Secret, fqn string) []*corev1.Secret {
 	return own
 }
 
+// earlier leaves out the revision in force, which a deploy keeps that then fails and is undone.
+func earlier(revisions []*corev1.Secret, current int64) []*corev1.Secret {
+	return slices.DeleteFunc(revisions, func(s *corev1.Secret) bool { return revisionOf(s) >= current })
+}
+
 func revisionOf(o metav1.Object) int64 {
 	revision, err := strconv.ParseInt(o.GetAnnotations()[identity.AnnotationRevision], 10, 64)
 	if err != nil {
@@ -158,7 +163,7 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 		return nil, err
 	}
 	out := []Revision{{Revision: revisionOf(now), Current: true, Schedule: pipeline.AirflowConfig.ScheduleInterval}}
-	for _, secret := range slices.Backward(kept) {
+	for _, secret := range slices.Backward(earlier(kept, revisionOf(now))) {
 		revision := Revision{Revision: revisionOf(secret), Replaced: secret.CreationTimestamp.UTC()}
 		if old, err := pipelineOf(configMapOf(secret)); err == nil {
 			revision.Schedule = old.AirflowConfig.ScheduleInterval
@@ -171,10 +176,11 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 // Rollback puts an earlier configuration in force again; 0 is the one before the current one. It becomes a new revision.
 // Parameters of the client, such as the image, stay as they are.
 func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, options DeployOptions) (*DeployResult, error) {
-	_, kept, err := c.revisions(ctx, fqn)
+	now, kept, err := c.revisions(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
+	kept = earlier(kept, revisionOf(now))
 	i := len(kept) - 1
 	if revision != 0 {
 		i = slices.IndexFunc(kept, func(s *corev1.Secret) bool { return revisionOf(s) == revision })

@@ -1,0 +1,423 @@
+package k8sclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+)
+
+// patience bounds what should take no time, so that a defect fails the test instead of hanging it.
+const patience = 30 * time.Second
+
+const testFQN = "mysql_prod.nightly"
+
+func newTestClient(t *testing.T, server *apiServer, edits ...func(*Config)) *Client {
+	t.Helper()
+	config := DefaultConfig()
+	config.Namespace = namespace
+	for _, edit := range edits {
+		edit(&config)
+	}
+	client, err := New(server.client(t), nil, config)
+	require.NoError(t, err)
+	return client
+}
+
+func deploy(t *testing.T, client *Client, pipeline *omapi.IngestionPipeline) (*DeployResult, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return client.Deploy(ctx, pipeline, DeployOptions{Service: mysql()})
+}
+
+// edited is the pipeline with another filter; n tells one from the other.
+func edited(n int) func(*omapi.IngestionPipeline) {
+	return func(p *omapi.IngestionPipeline) {
+		p.SourceConfig = map[string]any{"config": map[string]any{"type": "DatabaseMetadata", "edition": n}}
+	}
+}
+
+func withToken(token string) func(*omapi.IngestionPipeline) {
+	return func(p *omapi.IngestionPipeline) {
+		p.OpenMetadataServerConnection = map[string]any{"hostPort": "http://openmetadata:8585/api", "securityConfig": map[string]any{"jwtToken": token}}
+	}
+}
+
+func TestDeploy(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server)
+	steps := []struct {
+		reason   string
+		pipeline *omapi.IngestionPipeline
+		action   string
+		objects  []string
+		revision int64
+	}{
+		{reason: "nothing is there", pipeline: newPipeline(), action: ActionCreated, objects: []string{ActionCreated, ActionCreated, ActionCreated}, revision: 1},
+		{reason: "the same again changes nothing", pipeline: newPipeline(), action: ActionUnchanged, objects: []string{ActionUnchanged, ActionUnchanged, ActionUnchanged}, revision: 1},
+		{reason: "the configuration is the ConfigMap's", pipeline: newPipeline(edited(1)), action: ActionConfigured, objects: []string{ActionConfigured, ActionUnchanged, ActionUnchanged}, revision: 2},
+		{reason: "a token is the Secret's", pipeline: newPipeline(edited(1), withToken("other")), action: ActionConfigured, objects: []string{ActionConfigured, ActionConfigured, ActionUnchanged}, revision: 3},
+		{reason: "without a schedule there is no CronJob", pipeline: newPipeline(edited(1), withToken("other"), onDemand), action: ActionConfigured, objects: []string{ActionConfigured, ActionUnchanged, ActionDeleted}, revision: 4},
+		{reason: "and it comes back", pipeline: newPipeline(edited(1), withToken("other")), action: ActionConfigured, objects: []string{ActionConfigured, ActionUnchanged, ActionCreated}, revision: 5},
+	}
+	for _, step := range steps {
+		result, err := deploy(t, client, step.pipeline)
+		require.NoError(t, err, step.reason)
+		actions := make([]string, len(result.Objects))
+		for i, o := range result.Objects {
+			actions[i] = o.Action
+		}
+		assert.Equal(t, step.objects, actions, step.reason)
+		assert.Equal(t, step.action, result.Action(), step.reason)
+		assert.Equal(t, step.revision, result.Revision, step.reason)
+	}
+}
+
+func TestDeployInADryRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]*omapi.IngestionPipeline{"New": nil, "Known": newPipeline(edited(1), withToken("old"))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startAPIServer(t)
+			client := newTestClient(t, server)
+			if before != nil {
+				_, err := deploy(t, client, before)
+				require.NoError(t, err)
+			}
+			all := []string{"configmaps", "secrets", "cronjobs"}
+			contents := server.contents(t, all...)
+			for _, pipeline := range []*omapi.IngestionPipeline{newPipeline(), newPipeline(onDemand)} {
+				result, err := client.Deploy(t.Context(), pipeline, DeployOptions{Service: mysql(), DryRun: true})
+				require.NoError(t, err)
+				assert.NotEqual(t, ActionUnchanged, result.Action())
+			}
+			assert.Equal(t, contents, server.contents(t, all...))
+		})
+	}
+}
+
+// TestDeployThatFailsIsUndone: whichever of its requests fails, the pipeline's objects are as they were.
+func TestDeployThatFailsIsUndone(t *testing.T) {
+	t.Parallel()
+	things := schema.GroupResource{Resource: "things"}
+	failures := map[string]struct {
+		err *apierrors.StatusError
+		is  func(error) bool
+	}{
+		"Forbidden": {apierrors.NewForbidden(things, "x", nil), apierrors.IsForbidden},
+		"Broken":    {apierrors.NewInternalError(errors.New("etcd is away")), apierrors.IsInternalError},
+	}
+	cases := map[string]struct {
+		reason        string
+		before, after *omapi.IngestionPipeline
+	}{
+		"New":         {reason: "what was made is removed", after: newPipeline()},
+		"NewOnDemand": {reason: "also of two objects", after: newPipeline(onDemand)},
+		"Changed":     {reason: "what was changed is put back", before: newPipeline(edited(1), withToken("old")), after: newPipeline(edited(2), withToken("new"), hourly)},
+		"Scheduled":   {reason: "a schedule that is new is taken away, the rest is as it was", before: newPipeline(onDemand), after: newPipeline(edited(2))},
+		"Unscheduled": {reason: "a schedule that was taken away is back", before: newPipeline(), after: newPipeline(edited(2), onDemand)},
+		"TokenOnly":   {reason: "a Secret is put back too", before: newPipeline(withToken("old")), after: newPipeline(withToken("new"))},
+	}
+	for name, tc := range cases {
+		for kind, failure := range failures {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				failed := true
+				for n := 1; failed; n++ {
+					server, client := prepared(t, tc.before)
+					before := server.contents(t, "configmaps", "cronjobs", "secrets")
+					refused := refuseNth(server, n, failure.err)
+					_, err := deploy(t, client, tc.after)
+					what := refused()
+					if failed = what != ""; !failed {
+						require.NoError(t, err)
+						assert.Greater(t, n, 4, "several requests were refused in turn")
+						continue
+					}
+					require.Error(t, err, "request %d was refused: %s", n, what)
+					assert.True(t, failure.is(err), "the cause is told: %v", err)
+					assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "cronjobs", "secrets")), "%s: request %d was refused: %s", tc.reason, n, what)
+
+					server.intercept(nil)
+					result, err := deploy(t, client, tc.after)
+					require.NoError(t, err, "a deploy that failed can be repeated")
+					assert.NotEqual(t, ActionUnchanged, result.Action())
+				}
+			})
+		}
+	}
+}
+
+func hourly(p *omapi.IngestionPipeline) { p.AirflowConfig.ScheduleInterval = "@hourly" }
+
+// prepared is a server with a pipeline as it was deployed; nil for none.
+func prepared(t *testing.T, pipeline *omapi.IngestionPipeline) (*apiServer, *Client) {
+	t.Helper()
+	server := startAPIServer(t)
+	client := newTestClient(t, server)
+	if pipeline != nil {
+		_, err := deploy(t, client, pipeline)
+		require.NoError(t, err)
+	}
+	return server, client
+}
+
+// refuseNth refuses the n-th request from now on, and tells which that was; empty where there were not so many.
+func refuseNth(server *apiServer, n int, failure *apierrors.StatusError) func() string {
+	var (
+		mu    sync.Mutex
+		count int
+		what  string
+	)
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		mu.Lock()
+		defer mu.Unlock()
+		if count++; count != n {
+			return nil
+		}
+		what = req.Method + " " + req.URL.Path
+		return failure
+	})
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return what
+	}
+}
+
+// withoutRevisions leaves out kept configurations: one more does no harm.
+func withoutRevisions(contents map[string]string) map[string]string {
+	maps.DeleteFunc(contents, func(key, _ string) bool { return strings.HasPrefix(key, "secrets/om-revision-") })
+	return contents
+}
+
+func TestUndoThatFailsIsTold(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, nil)
+	var broken atomic.Bool
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "cronjobs") {
+			broken.Store(true)
+		}
+		if broken.Load() {
+			return apierrors.NewInternalError(errors.New("etcd is away"))
+		}
+		return nil
+	})
+	_, err := deploy(t, client, newPipeline())
+	require.ErrorContains(t, err, "cannot apply CronJob om-cronjob-nightly in namespace pipelines")
+	require.ErrorContains(t, err, "cannot put Secret om-secret-nightly back after the failure")
+	require.ErrorContains(t, err, "cannot put ConfigMap om-config-nightly back after the failure")
+}
+
+func TestDeployEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline(edited(1)))
+	before := server.contents(t, "configmaps", "secrets", "cronjobs")
+	ctx, cancel := context.WithCancel(t.Context())
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "om-secret-nightly") {
+			cancel()
+			_ = body(req) // A server sees that its client is gone when it has read the request.
+			<-req.Context().Done()
+		}
+		return nil
+	})
+	defer cancel()
+	_, err := client.Deploy(ctx, newPipeline(edited(2)), DeployOptions{Service: mysql()})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")), "the way back does not need the caller's context")
+}
+
+func TestDeployTriesAgainAfterAConflict(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline(edited(1)))
+	client.conflicts = wait.Backoff{Duration: time.Millisecond, Factor: 1.5, Steps: 1 << 10, Cap: 2 * time.Millisecond}
+	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "configmaps"}, "om-config-nightly", errors.New("changed"))
+	var conflicts atomic.Int32
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "om-config-nightly") && conflicts.Add(1) <= 15 {
+			return conflict
+		}
+		return nil
+	})
+	_, err := deploy(t, client, newPipeline(edited(2)))
+	require.NoError(t, err)
+	assert.Equal(t, int32(16), conflicts.Load(), "more conflicts than it takes the delay to reach its cap")
+}
+
+func TestDeployGivesUpOnConflictsWithTheContext(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline(edited(1)))
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodPatch {
+			return apierrors.NewConflict(schema.GroupResource{Resource: "configmaps"}, "x", errors.New("changed"))
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := client.Deploy(ctx, newPipeline(edited(2)), DeployOptions{Service: mysql()})
+	require.ErrorContains(t, err, "cannot deploy pipeline mysql_prod.nightly in namespace pipelines: others change it at the same time")
+	assert.True(t, apierrors.IsConflict(err))
+}
+
+// TestDeploysAtOnce: whichever comes last, all objects are of one deploy.
+func TestDeploysAtOnce(t *testing.T) {
+	t.Parallel()
+	const deploys = 6
+	for name, before := range map[string]*omapi.IngestionPipeline{"New": nil, "Known": newPipeline(edited(99), withToken("token-99"))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, client := prepared(t, before)
+			var wg sync.WaitGroup
+			errs := make([]error, deploys)
+			for n := range deploys {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					pipeline := newPipeline(edited(n), withToken(fmt.Sprintf("token-%d", n)), func(p *omapi.IngestionPipeline) {
+						p.AirflowConfig.ScheduleInterval = fmt.Sprintf("%d * * * *", n)
+					})
+					_, errs[n] = client.Deploy(ctx, pipeline, DeployOptions{Service: mysql()})
+				})
+			}
+			wg.Wait()
+			require.NoError(t, errors.Join(errs...))
+			configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+			require.True(t, ok)
+			secret, ok := server.get("secrets", "om-secret-nightly").(*corev1.Secret)
+			require.True(t, ok)
+			cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+			require.True(t, ok)
+			winner := strings.TrimSuffix(cronJob.Spec.Schedule, " * * * *")
+			assert.Contains(t, configMap.Data["config"], "edition: "+winner+"\n")
+			assert.Contains(t, string(secret.Data["config"]), "jwtToken: token-"+winner+"\n")
+			assert.Equal(t, configMap.Annotations[identity.AnnotationSecretRevision], secret.Annotations[identity.AnnotationRevision])
+		})
+	}
+}
+
+func TestDeployTouchesNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	meta := func(name, owner string) metav1.ObjectMeta {
+		out := metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "other"}}
+		if owner != "" {
+			out.Annotations = map[string]string{identity.AnnotationFQN: owner}
+		}
+		return out
+	}
+	cases := map[string]struct {
+		reason string
+		there  object
+		// between puts it there after the client has looked.
+		between bool
+		want    string
+	}{
+		"ConfigMap":    {reason: "an object without an owner is somebody's", there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"config": "mine"}}, want: "ConfigMap om-config-nightly has no annotation"},
+		"OtherOwner":   {reason: "another service has a pipeline of this name", there: &corev1.Secret{ObjectMeta: meta("om-secret-nightly", "other.nightly"), Data: map[string][]byte{"config": []byte("mine")}}, want: "Secret om-secret-nightly belongs to pipeline other.nightly; rename one of the two pipelines"},
+		"CronJob":      {reason: "a CronJob is not deleted either", there: &batchv1.CronJob{ObjectMeta: meta("om-cronjob-nightly", "")}, want: "CronJob om-cronjob-nightly has no annotation"},
+		"CameLate":     {reason: "it came up after the client had looked, with the same fields", between: true, there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"config": "mine"}}, want: "ConfigMap om-config-nightly has no annotation"},
+		"CameLateElse": {reason: "it came up after the client had looked, with other fields", between: true, there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"mine": "x"}}, want: "ConfigMap om-config-nightly was made by someone else"},
+		"SecretLate":   {reason: "what was made before it is removed", between: true, there: &corev1.Secret{ObjectMeta: meta("om-secret-nightly", "other.nightly"), Data: map[string][]byte{"mine": []byte("x")}}, want: "om-secret-nightly"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, client := prepared(t, nil)
+			add := sync.OnceFunc(func() { server.add(t, "somebody", tc.there) })
+			if !tc.between {
+				add()
+			}
+			server.intercept(func(req *http.Request) *apierrors.StatusError {
+				if req.Method == http.MethodPatch {
+					add()
+				}
+				return nil
+			})
+			_, err := deploy(t, client, newPipeline())
+			require.ErrorIs(t, err, ErrNotOurs, tc.reason)
+			require.ErrorContains(t, err, tc.want, tc.reason)
+
+			untouched, _ := prepared(t, nil)
+			untouched.add(t, "somebody", emptied(t, tc.there))
+			want := untouched.contents(t, "configmaps", "secrets", "cronjobs")
+			assert.Equal(t, want, server.contents(t, "configmaps", "secrets", "cronjobs"), tc.reason)
+		})
+	}
+}
+
+// emptied is an object as it was before a server had it.
+func emptied(t *testing.T, o object) object {
+	t.Helper()
+	copied, ok := o.DeepCopyObject().(object)
+	require.True(t, ok)
+	copied.SetManagedFields(nil)
+	copied.SetUID("")
+	copied.SetResourceVersion("")
+	copied.SetCreationTimestamp(metav1.Time{})
+	return copied
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	things := schema.GroupResource{Resource: "things"}
+	cases := map[string]struct {
+		reason string
+		err    *apierrors.StatusError
+		want   string
+	}{
+		"Unauthorized": {reason: "a token that has ended is not a missing Role", err: apierrors.NewUnauthorized("no"), want: "log in to the cluster again, or check the kubeconfig"},
+		"Forbidden":    {reason: "who may help is told", err: apierrors.NewForbidden(things, "x", nil), want: "ask for a Role that allows it; deploy/ has one"},
+		"TooMany":      {reason: "the server is busy", err: apierrors.NewTooManyRequestsError("slow down"), want: "the API server limits requests, try again later"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, client := prepared(t, nil)
+			server.intercept(func(*http.Request) *apierrors.StatusError { return tc.err })
+			_, err := deploy(t, client, newPipeline())
+			require.ErrorContains(t, err, tc.want, tc.reason)
+			require.ErrorContains(t, err, "in namespace pipelines", tc.reason)
+			failure, ok := errors.AsType[*Error](err)
+			require.True(t, ok)
+			assert.Equal(t, namespace, failure.Namespace)
+		})
+	}
+	t.Run("NoNamespace", func(t *testing.T) {
+		t.Parallel()
+		server := startAPIServer(t)
+		client := newTestClient(t, server, func(c *Config) { c.Namespace = "nowhere" })
+		_, err := deploy(t, client, newPipeline())
+		require.ErrorContains(t, err, "create it with: kubectl create namespace nowhere")
+		_, err = client.Status(t.Context(), testFQN)
+		require.ErrorContains(t, err, "create it with: kubectl create namespace nowhere", "a read tells the same")
+		require.NotErrorIs(t, err, ErrNotDeployed)
+	})
+	t.Run("NoServer", func(t *testing.T) {
+		t.Parallel()
+		server := &apiServer{url: "http://127.0.0.1:1"}
+		_, err := deploy(t, newTestClient(t, server), newPipeline())
+		require.ErrorContains(t, err, "check that the cluster is reachable: kubectl get namespace pipelines")
+	})
+}

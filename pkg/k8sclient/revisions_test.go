@@ -1,0 +1,151 @@
+package k8sclient
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// deployEditions deploys a pipeline once for each edition.
+func deployEditions(t *testing.T, client *Client, editions ...int) {
+	t.Helper()
+	for _, n := range editions {
+		_, err := deploy(t, client, newPipeline(edited(n), withToken("token-"+string(rune('a'+n)))))
+		require.NoError(t, err)
+	}
+}
+
+func revisionNumbers(t *testing.T, client *Client) (all []int64, current int64) {
+	t.Helper()
+	history, err := client.History(t.Context(), testFQN)
+	require.NoError(t, err)
+	for _, revision := range history {
+		all = append(all, revision.Revision)
+		assert.Equal(t, "@daily", revision.Schedule)
+		if revision.Current {
+			assert.Zero(t, current, "one configuration is in force")
+			assert.Zero(t, revision.Replaced)
+			current = revision.Revision
+		} else {
+			assert.NotZero(t, revision.Replaced)
+		}
+	}
+	return all, current
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server, func(c *Config) { c.RevisionHistoryLimit = 3 })
+	deployEditions(t, client, 1)
+	all, current := revisionNumbers(t, client)
+	assert.Equal(t, []int64{1}, all)
+	assert.Equal(t, int64(1), current)
+
+	server.page = 2 // A server gives long lists in pages.
+	deployEditions(t, client, 2, 2, 3, 4, 5)
+	all, current = revisionNumbers(t, client)
+	assert.Equal(t, []int64{5, 4, 3, 2}, all, "newest first; the limit is of earlier ones; a deploy of the same is none")
+	assert.Equal(t, int64(5), current)
+
+	for _, name := range []string{"om-revision-nightly-2", "om-revision-nightly-4"} {
+		secret, ok := server.get("secrets", name).(*corev1.Secret)
+		require.True(t, ok, name)
+		assert.Equal(t, revisionType, secret.Type)
+		assert.True(t, *secret.Immutable)
+	}
+	assert.Nil(t, server.get("secrets", "om-revision-nightly-1"), "the oldest goes")
+}
+
+func TestNoHistoryWhereNoneIsWanted(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server, func(c *Config) { c.RevisionHistoryLimit = 0 })
+	deployEditions(t, client, 1, 2, 3)
+	assert.Equal(t, []string{"configmaps/om-config-nightly", "cronjobs/om-cronjob-nightly", "secrets/om-secret-nightly"}, server.names())
+}
+
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason   string
+		to       int64
+		edition  string
+		token    string
+		revision int64
+		err      string
+	}{
+		"Before":  {reason: "0 is the one before", to: 0, edition: "edition: 2\n", token: "token-c", revision: 4},
+		"Named":   {reason: "its secrets come with it", to: 1, edition: "edition: 1\n", token: "token-b", revision: 4},
+		"Unknown": {reason: "what is kept is told", to: 7, err: "no such revision: pipeline mysql_prod.nightly has kept [1 2]"},
+		"Current": {reason: "the one in force is not an earlier one", to: 3, err: "has kept [1 2]"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startAPIServer(t)
+			client := newTestClient(t, server)
+			deployEditions(t, client, 1, 2, 3)
+			result, err := client.Rollback(t.Context(), testFQN, tc.to, DeployOptions{})
+			if tc.err != "" {
+				require.ErrorIs(t, err, ErrNoRevision, tc.reason)
+				require.ErrorContains(t, err, tc.err, tc.reason)
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, tc.revision, result.Revision, "going back is a new revision")
+			configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+			require.True(t, ok)
+			assert.Contains(t, configMap.Data["config"], tc.edition, tc.reason)
+			secret, ok := server.get("secrets", "om-secret-nightly").(*corev1.Secret)
+			require.True(t, ok)
+			assert.Contains(t, string(secret.Data["config"]), tc.token, tc.reason)
+		})
+	}
+}
+
+func TestRollbackWithoutHistory(t *testing.T) {
+	t.Parallel()
+	_, client := prepared(t, newPipeline())
+	_, err := client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+	require.ErrorIs(t, err, ErrNoRevision)
+	_, client = prepared(t, nil)
+	_, err = client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+	require.ErrorIs(t, err, ErrNotDeployed)
+	_, err = client.History(t.Context(), testFQN)
+	require.ErrorIs(t, err, ErrNotDeployed)
+}
+
+// TestFailedDeployIsNoRevision: a deploy keeps the configuration that it is about to replace, then fails and is undone.
+func TestFailedDeployIsNoRevision(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server, func(c *Config) { c.RevisionHistoryLimit = 2 })
+	deployEditions(t, client, 1, 2, 3)
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodPatch && strings.HasSuffix(req.URL.Path, "/om-secret-nightly") {
+			return apierrors.NewInternalError(errors.New("etcd is away"))
+		}
+		return nil
+	})
+	for range 3 {
+		_, err := deploy(t, client, newPipeline(edited(4), withToken("new")))
+		require.Error(t, err)
+	}
+	server.intercept(nil)
+	all, current := revisionNumbers(t, client)
+	assert.Equal(t, int64(3), current)
+	assert.Equal(t, []int64{3, 2}, all, "the one in force is there once; what went to make room for it, one at most, is gone")
+
+	_, err := client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+	require.NoError(t, err)
+	configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+	require.True(t, ok)
+	assert.Contains(t, configMap.Data["config"], "edition: 2\n", "the one before is not the one in force")
+}
