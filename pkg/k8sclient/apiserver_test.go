@@ -164,14 +164,6 @@ func (s *apiServer) get(resource, name string) object {
 	return nil
 }
 
-// change edits an object as its controller would.
-func (s *apiServer) change(resource, name string, edit func(object)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := resource + "/" + name
-	edit(s.objects[key])
-	s.store(key, s.objects[key])
-}
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
