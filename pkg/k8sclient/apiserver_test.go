@@ -164,7 +164,6 @@ func (s *apiServer) get(resource, name string) object {
 	return nil
 }
 
-
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	before := s.before
