@@ -34,7 +34,7 @@ func readPipelines(path string) ([]*omapi.IngestionPipeline, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		if len(bytes.TrimSpace(document)) == 0 {
+		if isEmpty(document) {
 			continue
 		}
 		pipeline, err := parsePipeline(document)
@@ -47,6 +47,12 @@ func readPipelines(path string) ([]*omapi.IngestionPipeline, error) {
 		return nil, fmt.Errorf("%s: %w", path, errNoPipeline)
 	}
 	return pipelines, nil
+}
+
+// isEmpty says that a document has nothing but comments.
+func isEmpty(document []byte) bool {
+	var content any
+	return yaml.Unmarshal(document, &content) == nil && content == nil
 }
 
 var errNoPipeline = errors.New("no ingestion pipeline in it; an IngestionPipeline has at least name, service, pipelineType and sourceConfig, see examples/")
