@@ -91,7 +91,7 @@ func (e *entities) read(path string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		if len(bytes.TrimSpace(document)) == 0 {
+		if isEmpty(document) {
 			continue
 		}
 		found = true
@@ -103,6 +103,12 @@ func (e *entities) read(path string) error {
 		return fmt.Errorf("%s: %w", path, errNoPipeline)
 	}
 	return nil
+}
+
+// isEmpty says that a document has nothing but comments.
+func isEmpty(document []byte) bool {
+	var content any
+	return yaml.Unmarshal(document, &content) == nil && content == nil
 }
 
 var errNoPipeline = errors.New("no ingestion pipeline in it; an IngestionPipeline has at least name, service, pipelineType and sourceConfig, see examples/")

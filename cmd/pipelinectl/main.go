@@ -75,15 +75,18 @@ func commandName(file string) string {
 	return "pipelinectl"
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
-
-func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func main() {
 	// What client-go would log is in the errors.
 	klog.SetLogger(klog.NewKlogr().V(0))
 	klog.SetOutput(io.Discard)
 	klog.LogToStderr(false)
+
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 
 	var c cli
 	exited := -1
@@ -114,7 +117,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "pipelinectl: %v\n", err)
+		hint := ""
+		if _, ok := errors.AsType[usageError](err); ok {
+			hint = "; see pipelinectl --help"
+		}
+		fmt.Fprintf(stderr, "pipelinectl: %v%s\n", err, hint)
 		return exitCode(ctx, err)
 	}
 	return 0

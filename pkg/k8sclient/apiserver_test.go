@@ -411,3 +411,12 @@ func reply(w http.ResponseWriter, code int, value any) {
 	w.WriteHeader(code)
 	_, _ = w.Write(data)
 }
+
+// change edits an object as its controller would.
+func (s *apiServer) change(resource, name string, edit func(object)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := resource + "/" + name
+	edit(s.objects[key])
+	s.store(key, s.objects[key])
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -292,30 +293,94 @@ func TestDeploysAtOnce(t *testing.T) {
 			server, client := prepared(t, before)
 			var wg sync.WaitGroup
 			errs := make([]error, deploys)
+			pipelines := make([]*omapi.IngestionPipeline, deploys)
 			for n := range deploys {
+				pipelines[n] = newPipeline(edited(n), withToken(fmt.Sprintf("token-%d", n)), func(p *omapi.IngestionPipeline) {
+					p.AirflowConfig.ScheduleInterval = fmt.Sprintf("%d * * * *", n)
+				})
 				wg.Go(func() {
 					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					defer cancel()
-					pipeline := newPipeline(edited(n), withToken(fmt.Sprintf("token-%d", n)), func(p *omapi.IngestionPipeline) {
-						p.AirflowConfig.ScheduleInterval = fmt.Sprintf("%d * * * *", n)
-					})
-					_, errs[n] = client.Deploy(ctx, pipeline, DeployOptions{Service: mysql()})
+					_, errs[n] = client.Deploy(ctx, pipelines[n], DeployOptions{Service: mysql()})
 				})
 			}
 			wg.Wait()
 			require.NoError(t, errors.Join(errs...))
-			configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
-			require.True(t, ok)
-			secret, ok := server.get("secrets", "om-secret-nightly").(*corev1.Secret)
-			require.True(t, ok)
 			cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
 			require.True(t, ok)
-			winner := strings.TrimSuffix(cronJob.Spec.Schedule, " * * * *")
-			assert.Contains(t, configMap.Data["config"], "edition: "+winner+"\n")
-			assert.Contains(t, string(secret.Data["config"]), "jwtToken: token-"+winner+"\n")
-			assert.Equal(t, configMap.Annotations[identity.AnnotationSecretRevision], secret.Annotations[identity.AnnotationRevision])
+			winner, err := strconv.Atoi(strings.TrimSuffix(cronJob.Spec.Schedule, " * * * *"))
+			require.NoError(t, err)
+			checkWhole(t, server, pipelines[winner])
 		})
 	}
+}
+
+// TestAnotherDeployInBetween: before whichever write of a deploy another one is done, the first one comes last and whole,
+// and can be rolled back to the other.
+func TestAnotherDeployInBetween(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason               string
+		before, first, other *omapi.IngestionPipeline
+	}{
+		"New":      {reason: "two deploys make the same objects", first: newPipeline(edited(1), withToken("a")), other: newPipeline(edited(2), withToken("b"), hourly)},
+		"Known":    {reason: "both change everything", before: newPipeline(), first: newPipeline(edited(1), withToken("a")), other: newPipeline(edited(2), withToken("b"), hourly)},
+		"Schedule": {reason: "they change different objects, so that no write of one meets one of the other", before: newPipeline(), first: newPipeline(hourly), other: newPipeline(edited(2))},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n, reached := int32(1), true; reached; n++ {
+				server, client := prepared(t, tc.before)
+				var writes atomic.Int32
+				otherDone := make(chan error, 1)
+				server.intercept(func(req *http.Request) *apierrors.StatusError {
+					if req.Method == http.MethodPatch && writes.Add(1) == n {
+						server.intercept(nil)
+						// Another process: deploys of one client take turns.
+						another, err := New(client.kube, client.om, client.config)
+						if err == nil {
+							_, err = deploy(t, another, tc.other)
+						}
+						otherDone <- err
+					}
+					return nil
+				})
+				_, err := deploy(t, client, tc.first)
+				require.NoError(t, err)
+				if reached = writes.Load() >= n; !reached {
+					assert.Greater(t, n, int32(3), "the other came before each write in turn")
+					continue
+				}
+				require.NoError(t, <-otherDone)
+				checkWhole(t, server, tc.first)
+				if tc.before == nil {
+					continue // Two first deploys at once: neither has replaced a whole one.
+				}
+				_, err = client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+				require.NoError(t, err)
+				checkWhole(t, server, tc.other)
+			}
+		})
+	}
+}
+
+// checkWhole checks that all objects are of one pipeline's deploy.
+func checkWhole(t *testing.T, server *apiServer, pipeline *omapi.IngestionPipeline) {
+	t.Helper()
+	config := DefaultConfig()
+	want, err := NewObjects(&config, pipeline, mysql())
+	require.NoError(t, err)
+	configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+	require.True(t, ok)
+	secret, ok := server.get("secrets", "om-secret-nightly").(*corev1.Secret)
+	require.True(t, ok)
+	cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+	require.True(t, ok)
+	assert.Equal(t, want.ConfigMap.Data, configMap.Data)
+	assert.Equal(t, want.Secret.Data, secret.Data)
+	assert.Equal(t, want.CronJob.Spec.Schedule, cronJob.Spec.Schedule)
+	assert.Equal(t, configMap.Annotations[identity.AnnotationSecretRevision], secret.Annotations[identity.AnnotationRevision])
 }
 
 func TestDeployTouchesNothingOfOthers(t *testing.T) {

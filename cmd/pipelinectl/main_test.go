@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/pipelinectl/pipelinectl/internal/golden"
+	"github.com/pipelinectl/pipelinectl/internal/omtest"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+// TestMain takes away what the user of this machine has set: a test must not reach his cluster.
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "K8S_") || strings.HasPrefix(name, "OPENMETADATA_") || strings.HasPrefix(name, "PIPELINECTL_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	_ = os.Unsetenv("COLUMNS") // The width of the help.
+	_ = os.Unsetenv("KUBERNETES_SERVICE_HOST")
+	_ = os.Setenv("KUBECONFIG", "/does/not/exist")
+	os.Exit(m.Run())
+}
+
+type outcome struct {
+	code        int
+	out, errOut string
+}
+
+func execute(args ...string) outcome {
+	var stdout, stderr bytes.Buffer
+	code := run(args, &stdout, &stderr)
+	return outcome{code: code, out: stdout.String(), errOut: stderr.String()}
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+const goodPipeline = `name: nightly
+pipelineType: metadata
+service: {type: databaseService, name: svc}
+sourceConfig: {config: {type: DatabaseMetadata}}
+airflowConfig: {}
+`
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	cases := map[string][]string{"help.txt": {"--help"}}
+	for _, command := range []string{"deploy", "run", "kill", "delete", "status", "logs", "config", "version"} {
+		cases["help-"+command+".txt"] = []string{command, "--help"}
+	}
+	for file, args := range cases {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			got := execute(args...)
+			assert.Equal(t, 0, got.code)
+			assert.Empty(t, got.errOut, "help that was asked for is data")
+			golden.Assert(t, file, got.out)
+		})
+	}
+}
+
+func TestHelpDoesNotShowTheToken(t *testing.T) {
+	t.Setenv("OPENMETADATA_TOKEN", "hunter2")
+	for _, args := range [][]string{{"--help"}, {"deploy", "--help"}, {"deploy"}, {"config", "-o", "json"}} {
+		got := execute(args...)
+		assert.NotContains(t, got.out+got.errOut, "hunter2", "%v", args)
+	}
+}
+
+func TestWrongArguments(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		args   []string
+		want   string
+	}{
+		"None":     {reason: "the commands are told", want: `expected one of "deploy", "render", "list"`},
+		"Command":  {reason: "a command is mistyped", args: []string{"dploy"}, want: "unexpected argument dploy"},
+		"Flag":     {reason: "so is a flag", args: []string{"config", "--outptu=json"}, want: "unknown flag --outptu"},
+		"NoFile":   {reason: "a deploy needs a file", args: []string{"deploy"}, want: errNothingToDeploy.Error()},
+		"NoName":   {reason: "a run needs a name", args: []string{"run"}, want: `expected "<pipeline>"`},
+		"TwoNames": {reason: "one at a time", args: []string{"run", "a.b", "c.d"}, want: "unexpected argument c.d"},
+		"Output":   {reason: "the formats are told", args: []string{"config", "-o", "xml"}, want: `--output must be one of "table","wide","json","yaml","name"`},
+		"Timeout":  {reason: "a duration has a unit", args: []string{"config", "--timeout", "5"}, want: "--timeout"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := execute(tc.args...)
+			assert.Equal(t, exitUsage, got.code, tc.reason)
+			assert.Empty(t, got.out, tc.reason)
+			assert.Contains(t, got.errOut, "pipelinectl: ", tc.reason)
+			assert.Contains(t, got.errOut, tc.want, tc.reason)
+			assert.Contains(t, got.errOut, "see pipelinectl --help", tc.reason)
+		})
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	deploy := func(name, text string) func(*testing.T) []string {
+		return func(t *testing.T) []string {
+			t.Helper()
+			return []string{"deploy", "-f", write(t, name, text)}
+		}
+	}
+	with := func(args ...string) func(*testing.T) []string { return func(*testing.T) []string { return args } }
+	cases := map[string]struct {
+		reason string
+		args   func(*testing.T) []string
+		want   []string
+	}{
+		"NoFile":       {reason: "a path is mistyped", args: with("deploy", "-f", "/does/not/exist.yaml"), want: []string{"/does/not/exist.yaml", "no such file"}},
+		"Folder":       {reason: "a folder is no file", args: with("deploy", "-f", "/sys/kernel"), want: []string{"folder /sys/kernel has no .json, .yaml or .yml file"}},
+		"Pod":          {reason: "any object may be given by mistake", args: deploy("pod.yaml", "kind: Pod\nmetadata: {name: x}\n"), want: []string{"pod.yaml: document 1: name is missing: no ingestion pipeline in it", "see examples/"}},
+		"Text":         {reason: "so may any text", args: deploy("text", "hello"), want: []string{"text: document 1: no ingestion pipeline in it"}},
+		"NotYAML":      {reason: "so may any bytes", args: deploy("bytes", "{{\x00"), want: []string{"no ingestion pipeline in it"}},
+		"List":         {reason: "a list is no pipeline", args: deploy("list.json", "["+`{"name":"a"}`+"]"), want: []string{"no ingestion pipeline in it"}},
+		"Empty":        {reason: "a file may be empty", args: deploy("empty.yaml", "\n---\n# nothing\n"), want: []string{"empty.yaml: no ingestion pipeline in it"}},
+		"NoType":       {reason: "what is missing is named", args: deploy("a.yaml", "name: a\nsourceConfig: {}\n"), want: []string{"pipelineType is missing"}},
+		"NoSource":     {reason: "what is missing is named", args: deploy("a.yaml", "name: a\npipelineType: metadata\n"), want: []string{"sourceConfig is missing"}},
+		"NoService":    {reason: "without a service there is no full name", args: deploy("a.yaml", "name: a\npipelineType: metadata\nsourceConfig: {config: {}}\n"), want: []string{"neither fullyQualifiedName nor service is set"}},
+		"WrongShape":   {reason: "a field has another type", args: deploy("a.yaml", "name: a\npipelineType: metadata\nsourceConfig: text\n"), want: []string{"no ingestion pipeline in it"}},
+		"UnknownType":  {reason: "the types are told, and the pipeline", args: deploy("a.yaml", strings.Replace(goodPipeline, "metadata", "teleport", 1)), want: []string{`pipeline svc.nightly: pipeline type is not supported: "teleport"; it is one of TestSuite, application, autoClassification`}},
+		"SecondOfMany": {reason: "none is deployed where one is bad, and the bad one is named", args: deploy("a.yaml", goodPipeline+"---\n"+strings.Replace(goodPipeline, "pipelineType", "pipelineTipe", 1)), want: []string{"a.yaml: document 2: pipelineType is missing"}},
+		"NoAddress":    {reason: "a server is needed", args: deploy("a.yaml", goodPipeline), want: []string{"give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint"}},
+		"BadAddress":   {reason: "an address has a scheme", args: with("run", "a.b", "--openmetadata-url", "om:8585"), want: []string{`"om:8585" is not a URL such as`}},
+		"NoCluster":    {reason: "what to do is told", args: with("run", "a.b", "--openmetadata-url", "http://om/api"), want: []string{"no Kubernetes cluster is configured", "set KUBECONFIG or give --kubeconfig"}},
+		"NoContext":    {reason: "a context is mistyped", args: with("run", "a.b", "--openmetadata-url", "http://om/api", "--context", "nowhere"), want: []string{`context "nowhere" does not exist`}},
+		"Disabled":     {reason: "a server may be without a client", args: with("run", "a.b", "--set", "enabled=false"), want: []string{"the pipeline service client is disabled"}},
+		"SeveralAtOnce": {
+			reason: "each error costs the user a round",
+			args:   with("config", "--set", "namespace=Not_One", "--set", "backoffLimit=many", "--set", "imagePullPolicy=Sometimes", "--set", "namespce=x"),
+			want:   []string{"invalid configuration:\n", `backoffLimit: "many" is not a whole number, such as 3 (flag)`, "namespce: is not a parameter; did you mean namespace? (flag)"},
+		},
+		"SeveralValues": {
+			reason: "values that can be read may be wrong too, all of them",
+			args:   with("config", "--set", "namespace=Not_One", "--set", "backoffLimit=-1", "--set", "imagePullPolicy=Sometimes"),
+			want:   []string{`namespace: "Not_One"`, "backoffLimit: -1 is less than 0", `imagePullPolicy: "Sometimes" is not one of`},
+		},
+		"NoConfigFile": {reason: "a path is mistyped", args: with("config", "--config", "/does/not/exist.yaml"), want: []string{"read the configuration", "no such file"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := execute(tc.args(t)...)
+			assert.Equal(t, exitError, got.code, tc.reason)
+			assert.Empty(t, got.out, tc.reason)
+			for _, want := range tc.want {
+				assert.Contains(t, got.errOut, want, tc.reason)
+			}
+			assert.True(t, strings.HasPrefix(got.errOut, "pipelinectl: "), got.errOut)
+		})
+	}
+}
+
+func TestReadPipelines(t *testing.T) {
+	t.Parallel()
+	second := strings.Replace(goodPipeline, "nightly", "hourly", 1)
+	cases := map[string]struct {
+		reason string
+		text   string
+		want   []string
+	}{
+		"One":      {reason: "YAML", text: goodPipeline, want: []string{"svc.nightly"}},
+		"Several":  {reason: "documents are divided by ---", text: goodPipeline + "---\n" + second, want: []string{"svc.nightly", "svc.hourly"}},
+		"Comments": {reason: "a comment before the first --- is no document", text: "# These run at night.\n---\n" + goodPipeline + "---\n# The end.\n", want: []string{"svc.nightly"}},
+		"JSON":     {reason: "OpenMetadata's API gives JSON", text: `{"name":"a","pipelineType":"metadata","service":{"name":"svc"},"sourceConfig":{},"changeDescription":{"x":[1]}}`, want: []string{"svc.a"}},
+		"Windows":  {reason: "lines may end as Windows has it", text: strings.ReplaceAll(goodPipeline+"---\n"+second, "\n", "\r\n"), want: []string{"svc.nightly", "svc.hourly"}},
+		"Long":     {reason: "a pipeline can have many filters", text: goodPipeline + "description: " + strings.Repeat("x", 1<<20) + "\n", want: []string{"svc.nightly"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found, err := readEntities([]string{write(t, "in.yaml", tc.text)})
+			require.NoError(t, err, tc.reason)
+			names := make([]string, len(found.pipelines))
+			for i := range found.pipelines {
+				names[i] = found.pipelines[i].FQN()
+			}
+			assert.Equal(t, tc.want, names, tc.reason)
+		})
+	}
+}
+
+func TestReadPipelinesFromStandardInput(t *testing.T) {
+	file, err := os.Open(write(t, "in.yaml", goodPipeline))
+	require.NoError(t, err)
+	before := os.Stdin
+	os.Stdin = file
+	t.Cleanup(func() { os.Stdin = before; _ = file.Close() })
+	found, err := readEntities([]string{"-"})
+	require.NoError(t, err)
+	assert.Len(t, found.pipelines, 1)
+}
+
+func TestExamplesAreGood(t *testing.T) {
+	t.Parallel()
+	found, err := readEntities([]string{"../../examples"})
+	require.NoError(t, err)
+	require.NotEmpty(t, found.pipelines)
+	for _, pipeline := range found.pipelines {
+		assert.NotNil(t, found.serviceOf(pipeline), "the service of %s is beside it", pipeline.FQN())
+	}
+}
+
+// kubeconfig is for a server that answers each request the same.
+func kubeconfig(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return write(t, "kubeconfig", fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: test, cluster: {server: %q}}]
+contexts: [{name: test, context: {cluster: test}}]
+current-context: test
+`, server.URL))
+}
+
+func refusing(err *apierrors.StatusError) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		status := err.ErrStatus
+		status.Kind, status.APIVersion = "Status", "v1"
+		data, err := json.Marshal(&status)
+		if err != nil {
+			status.Code = http.StatusInternalServerError
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(int(status.Code))
+		_, _ = w.Write(data)
+	})
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	things := schema.GroupResource{Resource: "things"}
+	cases := map[string]struct {
+		reason string
+		kube   http.Handler
+		token  admin.TokenKind
+		args   []string
+		code   int
+		want   string
+	}{
+		"TokenExpired":   {reason: "not allowed by OpenMetadata", token: admin.TokenExpired, args: []string{"deploy", "-f", "FILE"}, code: exitAuth, want: "Expired token!"},
+		"KubeForbidden":  {reason: "not allowed by Kubernetes", kube: refusing(apierrors.NewForbidden(things, "x", nil)), args: []string{"deploy", "-f", "FILE"}, code: exitAuth, want: "ask for a Role that allows it"},
+		"KubeNoAccount":  {reason: "unknown to Kubernetes", kube: refusing(apierrors.NewUnauthorized("no")), args: []string{"status", "svc.nightly"}, code: exitAuth, want: "log in to the cluster again"},
+		"KubeBroken":     {reason: "any other error", kube: refusing(apierrors.NewInternalError(errors.New("etcd is away"))), args: []string{"run", "svc.nightly"}, code: exitError, want: "etcd is away"},
+		"NotDeployed":    {reason: "what to do first is told", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"kill", "svc.nightly"}, code: exitError, want: "pipelinectl deploy -f FILE"},
+		"DeleteNothing":  {reason: "so it is for all commands", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"delete", "svc.nightly"}, code: exitError, want: "the pipeline is not deployed"},
+		"UnknownService": {reason: "OpenMetadata must know the service", args: []string{"deploy", "-f", "OTHER"}, code: exitError, want: "cannot read databaseService nowhere"},
+		"OneIsBad":       {reason: "the good one is not deployed: the cluster, which would refuse, is not asked", kube: refusing(apierrors.NewForbidden(things, "x", nil)), args: []string{"deploy", "-f", "FILE", "-f", "OTHER"}, code: exitError, want: "cannot read databaseService nowhere"},
+		"Timeout":        {reason: "a server that does not answer does not hold the command", kube: hanging(), args: []string{"run", "svc.nightly", "--timeout", "200ms"}, code: exitError, want: "the command's --timeout of 200ms is over"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			om := omtest.Start(t, openmetadata.Options{})
+			om.Pipeline(t, "svc", "nightly")
+			token := om.Token
+			if tc.token != "" {
+				token = om.TokenOf(t, tc.token)
+			}
+			if tc.kube == nil {
+				tc.kube = refusing(apierrors.NewNotFound(things, "x"))
+			}
+			files := map[string]string{
+				"FILE": write(t, "good.yaml", goodPipeline), "OTHER": write(t, "other.yaml", strings.Replace(goodPipeline, "name: svc", "name: nowhere", 1)),
+			}
+			args := slices.Concat([]string{"--kubeconfig", kubeconfig(t, tc.kube), "--openmetadata-url", om.URL, "--openmetadata-token", token}, tc.args)
+			for i, arg := range args {
+				if path, ok := files[arg]; ok {
+					args[i] = path
+				}
+			}
+			got := execute(args...)
+			assert.Equal(t, tc.code, got.code, "%s: %s", tc.reason, got.errOut)
+			assert.Contains(t, got.errOut, tc.want, tc.reason)
+			assert.NotContains(t, got.errOut, token)
+			assert.Empty(t, got.out)
+		})
+	}
+}
+
+func hanging() http.Handler {
+	return http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() })
+}
+
+func TestCancelledHasACodeOfItsOwn(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	assert.Equal(t, exitError, exitCode(ctx, errors.New("x")))
+	assert.Equal(t, exitAuth, exitCode(ctx, fmt.Errorf("x: %w", omapi.ErrForbidden)))
+	cancel()
+	assert.Equal(t, exitCancelled, exitCode(ctx, fmt.Errorf("x: %w", omapi.ErrForbidden)), "whatever went wrong after it")
+}
+
+func TestDeployWithoutAnyToken(t *testing.T) {
+	t.Parallel()
+	got := execute("deploy", "-f", write(t, "a.yaml", goodPipeline), "--openmetadata-url", "http://om/api", "--kubeconfig", kubeconfig(t, http.NotFoundHandler()))
+	assert.Equal(t, exitError, got.code)
+	assert.Contains(t, got.errOut, "pipeline svc.nightly brings no openMetadataServerConnection, and there is no token to make one: set OPENMETADATA_TOKEN")
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	got := execute("version")
+	assert.Equal(t, 0, got.code)
+	assert.Empty(t, got.errOut)
+	assert.True(t, strings.HasPrefix(got.out, "pipelinectl "), got.out)
+}
