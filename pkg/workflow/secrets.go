@@ -127,6 +127,10 @@ func Parse(text string) (Config, error) {
 	// Not into a Config: yaml.v3 would make every nested map one too.
 	var config map[string]any
 	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+		if _, ok := errors.AsType[*yaml.TypeError](err); ok {
+			// The parser's message quotes the text, which may be secret.
+			return nil, errors.New("the workflow configuration is not a YAML map")
+		}
 		return nil, fmt.Errorf("the workflow configuration is not YAML: %w", err)
 	}
 	if config == nil {
