@@ -15,6 +15,10 @@ BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/
 # local: a cluster of this project's own, see test/cluster. current: the one that kubectl uses now.
 CLUSTER ?= local
 
+# REAL=1: the real ingestion package (about 0.5 GB to install, once) in place of the light image.
+REAL      ?=
+INGESTION := $(if $(REAL),ingestion,ingestion-light)
+
 export CLUSTER
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -28,9 +32,9 @@ build: ## Build bin/pipelinectl and bin/exithandler, static.
 	$(BUILD) ./cmd/pipelinectl ./cmd/exithandler
 
 .PHONY: demo
-demo: build cluster-up images ## Run, fail and kill a pipeline on a real cluster, and show what OpenMetadata was told.
+demo: build cluster-up images ## Run, fail and kill a pipeline on a real cluster, and show what OpenMetadata was told. REAL=1: with the real ingestion package.
 	@$(BUILD) ./test/demo
-	@bin/demo --image pipelinectl.local/ingestion-light:dev
+	@bin/demo --image pipelinectl.local/$(INGESTION):dev
 
 .PHONY: test
 test: test-unit test-integration ## Run all tests.
@@ -44,6 +48,12 @@ test-unit: ## Run the tests that need no cluster, with the race detector.
 .PHONY: test-integration
 test-integration: build ## Run the tests on the cluster; says so where none can be made.
 	test/integration.sh
+
+.PHONY: bench
+bench: build cluster-up images ## Measure a deploy of 1,000 pipelines beside kubectl apply, on the cluster.
+	go build -o bin/ ./test/demo
+	bin/demo load openmetadata-stand-in
+	PIPELINECTL_E2E=1 go test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 30m ./test/e2e
 
 .PHONY: test-openmetadata
 test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=http://host:8585/api OPENMETADATA_TOKEN=…
@@ -74,7 +84,7 @@ cluster-down: ## Stop the local cluster; nothing of it is left.
 .PHONY: images
 images: build ## Build the images, without a Docker engine.
 	@$(BUILD) ./test/openmetadata/cmd/openmetadata-stand-in
-	@test/images/build.sh openmetadata-stand-in ingestion-light
+	@test/images/build.sh openmetadata-stand-in $(INGESTION)
 
 .PHONY: page
 page: ## Bring the demo's OpenMetadata page to http://127.0.0.1:8585 until interrupted.

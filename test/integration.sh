@@ -18,7 +18,11 @@ make --no-print-directory cluster-build
 if [[ ${CLUSTER:-local} == local ]] && ! bin/cluster status >/dev/null 2>&1; then
   trap 'bin/cluster down' EXIT
 fi
+if [[ ${CLUSTER:-local} == local ]]; then
+  (cd test/cluster && go test -count=1 -timeout 20m .)
+fi
 make --no-print-directory cluster-up images
 go build -o bin/ ./test/demo
-bin/demo load openmetadata-stand-in ingestion-light
-PIPELINECTL_E2E=1 go test -count=1 -timeout 30m ./test/e2e
+test/images/build.sh ingestion
+bin/demo load openmetadata-stand-in ingestion-light ingestion
+PIPELINECTL_E2E=1 go test -count=1 -p 1 -timeout 30m ./test/images ./test/e2e

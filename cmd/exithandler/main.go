@@ -16,6 +16,7 @@ const usage = `exithandler reports how a run of an OpenMetadata ingestion pipeli
 Usage:
   exithandler                    report the run's state; the preStop hook of the container "ingestion"
   exithandler run -- COMMAND...  run COMMAND as the container's init: with its secrets, signals and exit code
+  exithandler install DIR        copy this program to DIR/exithandler, for an init container
   exithandler version            print the version
 
 The environment is that of OpenMetadata's exit_handler.py: config, pipelineRunId, ingestionPipelineFQN, jobName,
@@ -40,6 +41,8 @@ func run(args []string) int {
 	switch args[0] {
 	case "run":
 		return runInit(args[1:], os.Environ())
+	case "install":
+		return install(args[1:])
 	case "version", "--version":
 		fmt.Println("exithandler " + version.String())
 		return exitOK

@@ -4,23 +4,20 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 )
 
 type deleteCmd struct {
-	Pipeline string `arg:"" help:"Fully qualified name of the pipeline."`
-	Output   string `short:"o" enum:"text,json,yaml" default:"text" help:"text, json or yaml."`
+	targets
+	outputFlag
 }
 
-// Run deletes the pipeline's objects.
+// Run deletes the pipelines' objects.
 func (cmd *deleteCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	result, err := c.pipelines.Delete(ctx, cmd.Pipeline)
-	if err != nil {
-		return err
-	}
-	return s.print(cmd.Output, result, fmt.Sprintf("pipeline %s deleted: %s", result.FQN, strings.Join(result.Objects, ", ")))
+	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, func(ctx context.Context, c *connection, fqn string) (*k8sclient.DeleteResult, error) {
+		return c.pipelines.Delete(ctx, fqn)
+	}, func(r *k8sclient.DeleteResult) (name, text string) {
+		return r.FQN, fmt.Sprintf("pipeline %s deleted: %s", r.FQN, strings.Join(r.Objects, ", "))
+	})
 }

@@ -10,56 +10,128 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
 
+const (
+	dryRunNone   = "none"
+	dryRunClient = "client"
+	dryRunServer = "server"
+)
+
 type deployCmd struct {
-	File   []string `short:"f" required:"" help:"File with IngestionPipeline entities, JSON or YAML; - is standard input." placeholder:"FILE"`
-	DryRun bool     `help:"Let the API server check all, and change nothing."`
-	Output string   `short:"o" enum:"text,json,yaml" default:"text" help:"text, json or yaml."`
+	outputFlag
+
+	Pipelines []string `arg:"" optional:"" name:"pipeline" help:"Fully qualified names of pipelines that are read from OpenMetadata."`
+	File      []string `short:"f" help:"File or folder with IngestionPipeline entities, JSON or YAML; - is standard input. Services beside them are used in place of the server's." placeholder:"FILE"`
+	DryRun    string   `enum:"none,client,server" default:"none" help:"client: only make the objects; server: let the API server check them. Nothing is changed." placeholder:"WHERE"`
 }
+
+var errNothingToDeploy = errors.New("say what to deploy: --file, or fully qualified names")
 
 // Run deploys all pipelines of the files; none where one of them is bad.
 func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
-	var pipelines []*omapi.IngestionPipeline
-	for _, path := range cmd.File {
-		more, err := readPipelines(path)
-		if err != nil {
+	if len(cmd.File) == 0 && len(cmd.Pipelines) == 0 {
+		return usageError{errNothingToDeploy}
+	}
+	found := &entities{}
+	if len(cmd.File) > 0 {
+		var err error
+		if found, err = readEntities(cmd.File); err != nil {
 			return err
 		}
-		pipelines = append(pipelines, more...)
 	}
 	c, ctx, cancel, err := g.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	for _, pipeline := range pipelines {
-		if err := c.complete(pipeline); err != nil {
-			return err
-		}
+	fetched, err := forEach(ctx, cmd.Pipelines, c.om.GetPipeline)
+	if err != nil {
+		return err
 	}
-	var errs []error
-	for _, pipeline := range pipelines {
-		result, err := c.pipelines.Deploy(ctx, pipeline, nil, k8sclient.DeployOptions{DryRun: cmd.DryRun})
-		if err != nil {
-			errs = append(errs, err)
+	found.pipelines = append(found.pipelines, fetched...)
+	if err := found.checkTwice(); err != nil {
+		return err
+	}
+	items, err := c.items(found)
+	if err != nil {
+		return err
+	}
+	// All are made before one is changed: a bad one shall be found before the good ones are deployed.
+	if err := c.checkAll(ctx, items); err != nil {
+		return err
+	}
+	if cmd.DryRun == dryRunClient {
+		return cmd.printChecked(s, found.pipelines)
+	}
+	bar := newProgress(s.err, "deploying", len(items))
+	results, failed := c.pipelines.DeployAll(ctx, items, k8sclient.DeployOptions{DryRun: cmd.DryRun == dryRunServer},
+		func(int, *k8sclient.DeployResult, error) { bar.step() })
+	bar.end()
+	return errors.Join(cmd.printResults(s, results), failed)
+}
+
+// items gives each pipeline its service, where that came with it, and its connection.
+func (c *connection) items(found *entities) ([]k8sclient.DeployItem, error) {
+	items := make([]k8sclient.DeployItem, 0, len(found.pipelines))
+	errs := make([]error, 0, len(found.pipelines))
+	for _, pipeline := range found.pipelines {
+		errs = append(errs, c.complete(pipeline))
+		items = append(items, k8sclient.DeployItem{Pipeline: pipeline, Service: found.serviceOf(pipeline)})
+	}
+	return items, errors.Join(errs...)
+}
+
+func (c *connection) checkAll(ctx context.Context, items []k8sclient.DeployItem) error {
+	if err := c.pipelines.AddServices(ctx, items); err != nil {
+		return err
+	}
+	_, err := forEach(ctx, items, func(ctx context.Context, item k8sclient.DeployItem) (*k8sclient.Objects, error) {
+		return c.pipelines.Render(ctx, item.Pipeline, item.Service)
+	})
+	return err
+}
+
+func (cmd *deployCmd) printChecked(s streams, pipelines []*omapi.IngestionPipeline) error {
+	results := make([]*k8sclient.DeployResult, len(pipelines))
+	for i, pipeline := range pipelines {
+		results[i] = &k8sclient.DeployResult{FQN: pipeline.FQN(), Schedule: pipeline.AirflowConfig.ScheduleInterval}
+	}
+	return cmd.printResults(s, results)
+}
+
+func (cmd *deployCmd) printResults(s streams, results []*k8sclient.DeployResult) error {
+	var (
+		done []*k8sclient.DeployResult
+		v    view
+	)
+	for _, result := range results {
+		if result == nil {
 			continue
 		}
+		done = append(done, result)
 		schedule := "on demand"
 		if result.Schedule != "" {
 			schedule = "schedule " + result.Schedule
 		}
-		if err := s.print(cmd.Output, result, fmt.Sprintf("pipeline %s %s, %s", result.FQN, deployed(result.Action(), cmd.DryRun), schedule)); err != nil {
-			return err
+		if v.text != "" {
+			v.text += "\n"
 		}
+		v.text += fmt.Sprintf("pipeline %s %s, %s", result.FQN, cmd.deployed(result), schedule)
+		v.names = append(v.names, result.FQN)
 	}
-	return errors.Join(errs...)
+	if len(done) == 0 {
+		return nil
+	}
+	v.data = done
+	return s.print(cmd.outputFlag, v)
 }
 
-func deployed(action string, dryRun bool) string {
-	if action == k8sclient.ActionCreated {
+func (cmd *deployCmd) deployed(result *k8sclient.DeployResult) string {
+	action := result.Action()
+	if action == k8sclient.ActionCreated || cmd.DryRun == dryRunClient {
 		action = "deployed"
 	}
-	if dryRun {
-		action += " (server dry run)"
+	if cmd.DryRun != dryRunNone {
+		action += " (" + cmd.DryRun + " dry run)"
 	}
 	return action
 }
@@ -72,11 +144,15 @@ func (c *connection) complete(pipeline *omapi.IngestionPipeline) error {
 	if c.token == "" {
 		return fmt.Errorf("pipeline %s brings no openMetadataServerConnection, and there is no token to make one: set OPENMETADATA_TOKEN: %w", pipeline.FQN(), workflow.ErrNoConnection)
 	}
-	pipeline.OpenMetadataServerConnection = map[string]any{
-		"type":           "OpenMetadata",
-		"hostPort":       c.endpoint,
-		"authProvider":   "openmetadata",
-		"securityConfig": map[string]any{"jwtToken": c.token},
-	}
+	pipeline.OpenMetadataServerConnection = serverConnection(c.endpoint, c.token)
 	return nil
+}
+
+func serverConnection(endpoint, token string) map[string]any {
+	return map[string]any{
+		"type":           "OpenMetadata",
+		"hostPort":       endpoint,
+		"authProvider":   "openmetadata",
+		"securityConfig": map[string]any{"jwtToken": token},
+	}
 }

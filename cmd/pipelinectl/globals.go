@@ -38,11 +38,19 @@ type globals struct {
 	Set        []string      `help:"A parameter of the pipeline service client; it wins over its variable K8S_… and the file. Repeat it for more." placeholder:"NAME=VALUE" sep:"none"`
 	URL        string        `name:"openmetadata-url" env:"OPENMETADATA_URL" help:"OpenMetadata's address as seen from here, with /api. Default: metadataApiEndpoint of the configuration." placeholder:"URL"`
 	Token      string        `name:"openmetadata-token" env:"OPENMETADATA_TOKEN" help:"Token for OpenMetadata; better given by the variable, so that it is not in the process list." placeholder:"TOKEN"`
-	Timeout    time.Duration `default:"3m" help:"Bound on the whole command."`
+	Timeout    time.Duration `help:"Bound on the whole command. Default: 3m, none where a run is waited for or followed." placeholder:"DURATION"`
 }
+
+// defaultTimeout bounds a command that does not wait for a run.
+const defaultTimeout = 3 * time.Minute
 
 // connect makes the client of a command, and a context that ends in time.
 func (g *globals) connect(ctx context.Context) (*connection, context.Context, context.CancelFunc, error) {
+	return g.connectFor(ctx, false)
+}
+
+// connectFor is connect; an endless command ends in time only where the user says so.
+func (g *globals) connectFor(ctx context.Context, endless bool) (*connection, context.Context, context.CancelFunc, error) {
 	loaded, err := g.load()
 	if err != nil {
 		return nil, nil, nil, err
@@ -73,8 +81,17 @@ func (g *globals) connect(ctx context.Context) (*connection, context.Context, co
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, g.Timeout, fmt.Errorf("the command's --timeout of %s is over", g.Timeout))
-	return &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint}, ctx, cancel, nil
+	c := &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint, namespace: config.Namespace}
+	timeout := g.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	if endless && g.Timeout == 0 {
+		ctx, cancel := context.WithCancel(ctx)
+		return c, ctx, cancel, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the command's --timeout of %s is over", timeout))
+	return c, ctx, cancel, nil
 }
 
 var errDisabled = errors.New("the pipeline service client is disabled: enabled is false in the configuration")
@@ -94,6 +111,7 @@ type connection struct {
 	om        *omapi.Client
 	// token and endpoint are given to the pods of pipelines that bring no connection of their own.
 	token, endpoint string
+	namespace       string
 }
 
 // kube makes the client of Kubernetes: by the flags, else by the parameters, else as kubectl does.

@@ -3,10 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -17,36 +21,88 @@ import (
 
 const documentBuffer = 64 << 10
 
-// readPipelines reads IngestionPipeline entities from a file, or from standard input where it is "-": JSON or YAML, one
-// or several documents. Nothing is given unless all are good.
-func readPipelines(path string) ([]*omapi.IngestionPipeline, error) {
-	data, err := readFile(path)
+// entities are what the files of a command hold.
+type entities struct {
+	pipelines []*omapi.IngestionPipeline
+	// services are those that came with the pipelines, so that no server has to be asked for them.
+	services []*omapi.Service
+}
+
+// readEntities reads IngestionPipeline entities, and the services that they read from where they are there too: JSON or
+// YAML, one or several documents, from files, the files of folders, or standard input where the path is "-". Nothing is
+// given unless all are good; then all that is wrong is said.
+func readEntities(paths []string) (*entities, error) {
+	var (
+		out  entities
+		errs []error
+	)
+	for _, path := range paths {
+		files, err := filesOf(path)
+		errs = append(errs, err)
+		for _, file := range files {
+			errs = append(errs, out.read(file))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if len(out.pipelines) == 0 {
+		return nil, fmt.Errorf("%s: %w", strings.Join(paths, ", "), errNoPipeline)
+	}
+	return &out, out.checkTwice()
+}
+
+func filesOf(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if path == "-" || err == nil && !info.IsDir() {
+		return []string{path}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, entry := range entries {
+		if !entry.IsDir() && slices.Contains([]string{".json", ".yaml", ".yml"}, filepath.Ext(entry.Name())) {
+			files = append(files, filepath.Join(path, entry.Name()))
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("folder %s has no .json, .yaml or .yml file", path)
+	}
+	return files, nil
+}
+
+func (e *entities) read(path string) error {
+	data, err := readFile(path)
+	if err != nil {
+		return err
+	}
 	reader := utilyaml.NewYAMLReader(bufio.NewReaderSize(bytes.NewReader(data), documentBuffer))
-	var pipelines []*omapi.IngestionPipeline
+	found := false
 	for number := 1; ; number++ {
 		document, err := reader.Read()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s: %w", path, err)
 		}
 		if isEmpty(document) {
 			continue
 		}
-		pipeline, err := parsePipeline(document)
-		if err != nil {
-			return nil, fmt.Errorf("%s: document %d: %w", path, number, err)
+		found = true
+		if err := e.parse(document); err != nil {
+			return fmt.Errorf("%s: document %d: %w", path, number, err)
 		}
-		pipelines = append(pipelines, pipeline)
 	}
-	if len(pipelines) == 0 {
-		return nil, fmt.Errorf("%s: %w", path, errNoPipeline)
+	if !found {
+		return fmt.Errorf("%s: %w", path, errNoPipeline)
 	}
-	return pipelines, nil
+	return nil
 }
 
 // isEmpty says that a document has nothing but comments.
@@ -57,18 +113,63 @@ func isEmpty(document []byte) bool {
 
 var errNoPipeline = errors.New("no ingestion pipeline in it; an IngestionPipeline has at least name, service, pipelineType and sourceConfig, see examples/")
 
-func parsePipeline(document []byte) (*omapi.IngestionPipeline, error) {
-	var fields map[string]any
-	if err := yaml.Unmarshal(document, &fields); err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoPipeline, err)
+// parse takes one entity, or a list of them: a JSON array, or the answer of OpenMetadata's list call.
+func (e *entities) parse(document []byte) error {
+	data, err := yaml.YAMLToJSON(document)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoPipeline, err)
 	}
+	var list []json.RawMessage
+	if json.Unmarshal(data, &list) != nil {
+		var page struct {
+			Data []json.RawMessage `json:"data"`
+		}
+		if json.Unmarshal(data, &page) == nil && page.Data != nil {
+			list = page.Data
+		} else {
+			list = []json.RawMessage{data}
+		}
+	}
+	for i, entity := range list {
+		if err := e.add(entity); err != nil {
+			if len(list) > 1 {
+				return fmt.Errorf("entity %d: %w", i+1, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *entities) add(data json.RawMessage) error {
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return errNoPipeline
+	}
+	if fields["pipelineType"] == nil && fields["serviceType"] != nil {
+		var service omapi.Service
+		if err := json.Unmarshal(data, &service); err != nil {
+			return fmt.Errorf("a service: %w", err)
+		}
+		e.services = append(e.services, &service)
+		return nil
+	}
+	pipeline, err := parsePipeline(data, fields)
+	if err != nil {
+		return err
+	}
+	e.pipelines = append(e.pipelines, pipeline)
+	return nil
+}
+
+func parsePipeline(data []byte, fields map[string]any) (*omapi.IngestionPipeline, error) {
 	for _, name := range []string{"name", "pipelineType", "sourceConfig"} {
 		if fields[name] == nil {
 			return nil, fmt.Errorf("%s is missing: %w", name, errNoPipeline)
 		}
 	}
 	var pipeline omapi.IngestionPipeline
-	if err := yaml.Unmarshal(document, &pipeline); err != nil {
+	if err := json.Unmarshal(data, &pipeline); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoPipeline, err)
 	}
 	if pipeline.FQN() == "" {
@@ -78,6 +179,43 @@ func parsePipeline(document []byte) (*omapi.IngestionPipeline, error) {
 		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), err)
 	}
 	return &pipeline, nil
+}
+
+// checkTwice refuses a pipeline that is there twice: which of the two would win is chance.
+func (e *entities) checkTwice() error {
+	seen := map[string]bool{}
+	for _, pipeline := range e.pipelines {
+		if seen[pipeline.FQN()] {
+			return fmt.Errorf("pipeline %s is there twice; leave one of them out", pipeline.FQN())
+		}
+		seen[pipeline.FQN()] = true
+	}
+	return nil
+}
+
+// serviceOf is the service that came with the pipelines; nil where none fits.
+func (e *entities) serviceOf(pipeline *omapi.IngestionPipeline) *omapi.Service {
+	reference := pipeline.Service
+	for _, service := range e.services {
+		if reference.ID != "" && reference.ID == service.ID ||
+			reference.FullyQualifiedName != "" && reference.FullyQualifiedName == service.FullyQualifiedName ||
+			reference.Name != "" && reference.Name == service.Name {
+			return service
+		}
+	}
+	return nil
+}
+
+// readJSON reads one entity.
+func readJSON(path string) (json.RawMessage, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = yaml.YAMLToJSON(data); err != nil {
+		return nil, fmt.Errorf("%s is neither JSON nor YAML: %w", path, err)
+	}
+	return data, nil
 }
 
 func readFile(path string) ([]byte, error) {

@@ -3,31 +3,49 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
+
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 )
 
 type killCmd struct {
-	Pipeline string `arg:"" help:"Fully qualified name of the pipeline."`
-	RunID    string `name:"run" help:"End this run only." placeholder:"RUN-ID"`
-	Output   string `short:"o" enum:"text,json,yaml" default:"text" help:"text, json or yaml."`
+	targets
+	outputFlag
+
+	RunID string `name:"run" help:"End this run only." placeholder:"RUN-ID"`
 }
 
-// Run ends the pipeline's runs.
+// Run ends the pipelines' runs.
 func (cmd *killCmd) Run(ctx context.Context, g *globals, s streams) error {
+	if err := cmd.check(); err != nil {
+		return err
+	}
 	c, ctx, cancel, err := g.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	results, err := c.pipelines.Kill(ctx, cmd.Pipeline, cmd.RunID)
-	lines := make([]string, len(results))
-	for i, result := range results {
-		lines[i] = fmt.Sprintf("run %s of pipeline %s ended, state %s", result.RunID, cmd.Pipeline, result.State)
+	names, err := cmd.resolve(ctx, c)
+	if err != nil {
+		return err
 	}
-	if len(results) > 0 {
-		if err := s.print(cmd.Output, results, strings.Join(lines, "\n")); err != nil {
-			return err
+	results, failed := forEach(ctx, names, func(ctx context.Context, fqn string) ([]k8sclient.KillResult, error) {
+		return c.pipelines.Kill(ctx, fqn, cmd.RunID)
+	})
+	killed := slices.Concat(results...)
+	if len(killed) == 0 {
+		return failed
+	}
+	v := view{data: killed}
+	for i, result := range killed {
+		v.names = append(v.names, result.RunID)
+		if i > 0 {
+			v.text += "\n"
 		}
+		v.text += fmt.Sprintf("run %s of pipeline %s ended, state %s", result.RunID, result.FQN, result.State)
 	}
-	return err
+	if err := s.print(cmd.outputFlag, v); err != nil {
+		return err
+	}
+	return failed
 }

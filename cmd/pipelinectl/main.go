@@ -8,9 +8,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/klog/v2"
 
@@ -21,6 +24,7 @@ import (
 const (
 	exitError     = 1
 	exitCancelled = 2
+	exitRunFailed = 3
 	exitAuth      = 4
 	exitUsage     = 80
 )
@@ -30,18 +34,45 @@ const description = `Runs OpenMetadata's ingestion pipelines on Kubernetes.
 A pipeline is a ConfigMap, a Secret and, where it has a schedule, a CronJob; a run of it is a Job.
 PIPELINE is a fully qualified name, such as mysql_prod.metadata.
 
-Exit codes: 0 done, 1 error, 2 cancelled, 4 not allowed, 80 wrong arguments.`
+Exit codes: 0 done, 1 error, 2 cancelled, 3 the run that was waited for did not succeed, 4 not allowed,
+80 wrong arguments.`
 
 type cli struct {
 	globals
 
-	Deploy     deployCmd  `cmd:"" help:"Deploy pipelines, or bring them up to date."`
-	Run        runCmd     `cmd:"" help:"Run a deployed pipeline now."`
-	Kill       killCmd    `cmd:"" help:"End a pipeline's runs, gracefully, and wait until they have ended."`
-	Delete     deleteCmd  `cmd:"" help:"Delete a pipeline from the namespace, its runs too."`
-	Status     statusCmd  `cmd:"" help:"Show a pipeline's schedule and its latest runs."`
-	Parameters configCmd  `cmd:"" name:"config" help:"Show the parameters in force, and where each came from."`
-	Version    versionCmd `cmd:"" help:"Print the version."`
+	Deploy     deployCmd   `cmd:"" group:"pipelines" help:"Deploy pipelines, or bring them up to date."`
+	Render     renderCmd   `cmd:"" group:"pipelines" help:"Print the objects that a deploy would make; needs neither cluster nor server."`
+	List       listCmd     `cmd:"" group:"pipelines" help:"List the deployed pipelines."`
+	Enable     enableCmd   `cmd:"" group:"pipelines" help:"Put pipelines' schedules into force."`
+	Disable    disableCmd  `cmd:"" group:"pipelines" help:"Take pipelines' schedules out of force; runs go on."`
+	Toggle     toggleCmd   `cmd:"" group:"pipelines" help:"Turn pipelines' schedules on where they are off, and off where they are on."`
+	History    historyCmd  `cmd:"" group:"pipelines" help:"Show a pipeline's configurations."`
+	Rollback   rollbackCmd `cmd:"" group:"pipelines" help:"Go back to an earlier configuration."`
+	Delete     deleteCmd   `cmd:"" group:"pipelines" help:"Delete pipelines from the namespace, their runs too."`
+	Run        runCmd      `cmd:"" group:"runs" help:"Run a deployed pipeline now."`
+	Status     statusCmd   `cmd:"" group:"runs" help:"Show a pipeline's schedule and its latest runs."`
+	Logs       logsCmd     `cmd:"" group:"runs" help:"Print the logs of a run."`
+	Kill       killCmd     `cmd:"" group:"runs" help:"End pipelines' runs, gracefully, and wait until they have ended."`
+	Automate   automateCmd `cmd:"" group:"runs" help:"Run an automation workflow, such as the test of a connection."`
+	Health     healthCmd   `cmd:"" group:"setup" help:"Check the cluster, the permissions and OpenMetadata."`
+	Parameters configCmd   `cmd:"" group:"setup" name:"config" help:"Show the parameters in force, and where each came from."`
+	HostIP     hostIPCmd   `cmd:"" group:"setup" name:"host-ip" help:"Print where runs come from, for the firewall of a source."`
+	Version    versionCmd  `cmd:"" group:"setup" help:"Print the version."`
+
+	Completion kongcompletion.Completion `cmd:"" group:"setup" help:"Print how to complete commands in bash, zsh or fish."`
+}
+
+// usageError is a combination of arguments that the parser does not refuse itself.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// commandName is how the user called this program: kubectl finds it as a plugin where its file is kubectl-pipeline.
+func commandName(file string) string {
+	if plugin, ok := strings.CutPrefix(filepath.Base(file), "kubectl-"); ok {
+		return "kubectl " + plugin
+	}
+	return "pipelinectl"
 }
 
 func main() {
@@ -60,13 +91,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c,
-		kong.Name("pipelinectl"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.Name(commandName(os.Args[0])), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
+		kong.ExplicitGroups([]kong.Group{{Key: "pipelines", Title: "Pipelines:"}, {Key: "runs", Title: "Runs:"}, {Key: "setup", Title: "Setup:"}}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.globals), kong.Bind(streams{out: stdout, err: stderr}),
 	)
 	if err != nil {
 		fmt.Fprintf(stderr, "pipelinectl: %v\n", err)
 		return exitError
+	}
+	kongcompletion.Register(parser, kongcompletion.WithPredictor("pipeline", completePipelines(ctx)), kongcompletion.WithExitFunc(func(code int) { exited = code }))
+	if exited >= 0 { // The shell asked for completions, and has them.
+		return exited
 	}
 	parsed, err := parser.Parse(args)
 	if exited >= 0 { // --help has printed all there is to say.
@@ -76,7 +112,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "pipelinectl: %v; see pipelinectl --help\n", err)
 		return exitUsage
 	}
-	if err := parsed.Run(); err != nil {
+	err = parsed.Run()
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "pipelinectl: %v\n", err)
 		return exitCode(ctx, err)
 	}
@@ -84,9 +124,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func exitCode(ctx context.Context, err error) int {
+	var usage usageError
 	switch {
 	case ctx.Err() != nil:
 		return exitCancelled
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, errRunFailed):
+		return exitRunFailed
 	case errors.Is(err, omapi.ErrUnauthorized), errors.Is(err, omapi.ErrForbidden), apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
 		return exitAuth
 	default:

@@ -2,24 +2,85 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
 type runCmd struct {
-	Pipeline string `arg:"" help:"Fully qualified name of the pipeline."`
-	Output   string `short:"o" enum:"text,json,yaml" default:"text" help:"text, json or yaml."`
+	outputFlag
+
+	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
+	Wait     bool   `help:"Wait until the run has ended; exit code 3 where it did not succeed. Bounded by --timeout only where that is given."`
+	Override string `help:"For an application: JSON object that is put over its appConfig for this run; @FILE reads it from a file." placeholder:"JSON"`
 }
+
+// errRunFailed makes the exit code of a run that was waited for.
+var errRunFailed = errors.New("the run did not succeed")
 
 // Run starts the pipeline.
 func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
+	options := k8sclient.RunOptions{}
+	if cmd.Override != "" {
+		if err := json.Unmarshal([]byte(cmd.Override), &options.AppConfig); err != nil {
+			return usageError{fmt.Errorf("--override is not a JSON object: %w", err)}
+		}
+	}
+	c, ctx, cancel, err := g.connectFor(ctx, cmd.Wait)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	result, err := c.pipelines.Run(ctx, cmd.Pipeline, options)
+	if err != nil {
+		return err
+	}
+	started := fmt.Sprintf("run %s of pipeline %s started as Job %s", result.RunID, result.FQN, result.JobName)
+	if !cmd.Wait {
+		return s.print(cmd.outputFlag, view{data: result, text: started, names: []string{result.RunID}})
+	}
+	fmt.Fprintln(s.err, started)
+	record, err := c.pipelines.Wait(ctx, cmd.Pipeline, result.RunID, func(state omapi.PipelineState) {
+		fmt.Fprintln(s.err, state)
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.print(cmd.outputFlag, view{data: record, text: fmt.Sprintf("run %s ended, state %s", result.RunID, record.State), names: []string{result.RunID}}); err != nil {
+		return err
+	}
+	if record.State != omapi.StateSuccess && record.State != omapi.StatePartialSuccess {
+		return fmt.Errorf("%w: run %s, state %s: %s", errRunFailed, result.RunID, record.State, record.Cause())
+	}
+	return nil
+}
+
+type automateCmd struct {
+	outputFlag
+
+	File string `short:"f" required:"" help:"File with the entity Workflow as OpenMetadata has it, JSON or YAML; - is standard input." placeholder:"FILE"`
+}
+
+// Run starts an automation workflow.
+func (cmd *automateCmd) Run(ctx context.Context, g *globals, s streams) error {
+	entity, err := readJSON(cmd.File)
+	if err != nil {
+		return err
+	}
 	c, ctx, cancel, err := g.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	result, err := c.pipelines.Run(ctx, cmd.Pipeline)
+	result, err := c.pipelines.RunAutomation(ctx, entity)
 	if err != nil {
 		return err
 	}
-	return s.print(cmd.Output, result, fmt.Sprintf("run %s of pipeline %s started as Job %s", result.RunID, result.FQN, result.JobName))
+	return s.print(cmd.outputFlag, view{
+		data: result, names: []string{result.JobName},
+		text: fmt.Sprintf("automation run %s started as Job %s", result.RunID, result.JobName),
+	})
 }

@@ -4,15 +4,15 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 )
 
 type statusCmd struct {
-	Pipeline string `arg:"" help:"Fully qualified name of the pipeline."`
-	Output   string `short:"o" enum:"text,json,yaml" default:"text" help:"text, json or yaml."`
+	outputFlag
+
+	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
 }
 
 // Run shows the pipeline.
@@ -26,36 +26,42 @@ func (cmd *statusCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
-	return s.print(cmd.Output, status, statusText(status))
+	v := view{data: status, text: statusText(status, false), wide: statusText(status, true)}
+	for i := range status.Runs {
+		v.names = append(v.names, status.Runs[i].RunID)
+	}
+	return s.print(cmd.outputFlag, v)
 }
 
-func statusText(status *k8sclient.PipelineStatus) string {
+func statusText(status *k8sclient.PipelineStatus, wide bool) string {
 	var b strings.Builder
-	schedule := "on demand"
-	switch {
-	case status.Suspended:
-		schedule = status.Schedule + " (suspended)"
-	case status.Schedule != "":
-		schedule = status.Schedule
+	fmt.Fprintf(&b, "Pipeline:  %s\nSchedule:  %s\n", status.FQN, scheduleText(status.Schedule, status.Suspended))
+	if len(status.Runs) == 0 {
+		return b.String() + "Runs:      none"
 	}
-	fmt.Fprintf(&b, "Pipeline:  %s\nSchedule:  %s\n\n", status.FQN, schedule)
-	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "RUN\tSTATE\tSTARTED\tDURATION\tJOB\tCAUSE")
+	head := []string{"RUN", "STATE", "STARTED", "DURATION", "JOB"}
+	if wide {
+		head = append(head, "JOB NAME")
+	}
+	rows := [][]string{append(head, "CAUSE")}
 	for i := range status.Runs {
 		run := &status.Runs[i]
-		job := "gone"
-		if run.JobName != "" {
-			job = run.JobName + " " + run.Job
+		job := run.Job
+		if run.JobName == "" {
+			job = "gone"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", run.RunID, run.State, run.Started.UTC().Format(time.RFC3339), duration(run), job, firstLine(run.Cause))
+		row := []string{run.RunID, string(run.State), run.Started.UTC().Format(time.RFC3339), durationOf(run), job}
+		if wide {
+			row = append(row, run.JobName)
+		}
+		rows = append(rows, append(row, firstLine(run.Cause)))
 	}
-	_ = table.Flush() // A strings.Builder takes all.
-	return strings.TrimRight(b.String(), "\n")
+	return b.String() + "\n" + table(rows...)
 }
 
-func duration(run *k8sclient.RunStatus) string {
+func durationOf(run *k8sclient.RunStatus) string {
 	if run.Ended.IsZero() {
-		return "-"
+		return ""
 	}
 	return run.Ended.Sub(run.Started).Round(100 * time.Millisecond).String()
 }

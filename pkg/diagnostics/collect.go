@@ -86,7 +86,7 @@ type Event struct {
 // Collect reads all that can be read before the context ends. It never fails: what could not be read is in Problems.
 func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	run := &Run{Namespace: target.Namespace, JobName: target.JobName}
-	c := &collector{reader: reader, run: run, redact: newRedactor(target.Redact)}
+	c := &collector{reader: reader, run: run, redact: NewRedactor(target.Redact)}
 	var wg sync.WaitGroup
 	wg.Go(func() { c.job(ctx) })
 	wg.Go(func() { c.events(ctx, "Job", target.JobName) })
@@ -199,7 +199,7 @@ func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		container := newContainer(&status)
-		// The kubelet puts the end of a log here, see TerminationMessagePolicy.
+		// With another TerminationMessagePolicy the kubelet puts the end of a log here.
 		container.Message = redact.Replace(clean(container.Message))
 		out.Containers = append(out.Containers, container)
 	}

@@ -379,7 +379,7 @@ func TestRedactor(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, tc.want, newRedactor(tc.secrets).Replace(tc.text), tc.reason)
+			assert.Equal(t, tc.want, NewRedactor(tc.secrets).Replace(tc.text), tc.reason)
 		})
 	}
 }

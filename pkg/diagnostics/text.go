@@ -51,8 +51,8 @@ func clean(s string) string {
 
 const redacted = "<redacted>"
 
-// newRedactor replaces secret values. One or two characters are not a secret that can be told from other text.
-func newRedactor(secrets []string) *strings.Replacer {
+// NewRedactor replaces secret values in text. One or two characters are not a secret that can be told from other text.
+func NewRedactor(secrets []string) *strings.Replacer {
 	const shortest = 3
 	values := make([]string, 0, len(secrets))
 	for _, secret := range secrets {

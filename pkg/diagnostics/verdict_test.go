@@ -85,7 +85,7 @@ func TestJudge(t *testing.T) {
 			t.Parallel()
 			run := &Run{JobName: jobName, Job: tc.job}
 			for i := range tc.pods {
-				run.Pods = append(run.Pods, newPod(&tc.pods[i], newRedactor(nil)))
+				run.Pods = append(run.Pods, newPod(&tc.pods[i], NewRedactor(nil)))
 			}
 			verdict := run.Judge()
 			assert.Equal(t, tc.category, verdict.Category, tc.reason)
@@ -104,6 +104,6 @@ func TestFailedInitContainerIsTheCause(t *testing.T) {
 	t.Parallel()
 	pod := newPodObject("p", 1, waiting("PodInitializing", ""))
 	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{terminated("install-exithandler", 1, "Error", "")}
-	run := &Run{JobName: jobName, Pods: []Pod{newPod(&pod, newRedactor(nil))}}
+	run := &Run{JobName: jobName, Pods: []Pod{newPod(&pod, NewRedactor(nil))}}
 	assert.Contains(t, run.Judge().Summary, "container install-exithandler of pod p ended with exit code 1")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -28,6 +29,8 @@ var (
 	ErrNotDeployed = errors.New("the pipeline is not deployed")
 	// ErrNotOurs: an object of the wanted name belongs to another pipeline, or to no pipeline.
 	ErrNotOurs = errors.New("the object is not this pipeline's")
+	// ErrStale: the pipeline was deployed with other parameters than those in force.
+	ErrStale = errors.New("the deployed pipeline does not fit the parameters")
 	// ErrNothingToKill: the pipeline has no run that could be ended.
 	ErrNothingToKill = errors.New("no run to kill")
 )
@@ -37,6 +40,8 @@ type Client struct {
 	kube   kubernetes.Interface
 	om     *omapi.Client
 	config Config
+	// locks has a *semaphore.Weighted for each pipeline that was ever deployed by this client.
+	locks sync.Map
 	// conflicts is how long a deploy waits before it tries again.
 	conflicts wait.Backoff
 }
@@ -76,6 +81,10 @@ func (e *Error) hint() string {
 		return "log in to the cluster again, or check the kubeconfig"
 	case apierrors.IsForbidden(e.Err):
 		return "ask for a Role that allows it; deploy/ has one"
+	case apierrors.IsConflict(e.Err), apierrors.IsAlreadyExists(e.Err):
+		return "somebody else has changed it at the same time; try again"
+	case apierrors.IsInvalid(e.Err), apierrors.IsBadRequest(e.Err):
+		return "the object is not valid; look for the parameter that the message names: pipelinectl config"
 	case apierrors.IsTooManyRequests(e.Err):
 		return "the API server limits requests, try again later"
 	case apierrors.ReasonForError(e.Err) == metav1.StatusReasonUnknown && !errors.Is(e.Err, context.DeadlineExceeded):

@@ -1,6 +1,7 @@
 package k8sclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -75,15 +77,16 @@ func (r *DeployResult) Action() string {
 type DeployOptions struct {
 	// DryRun lets the server check all and change nothing.
 	DryRun bool
+	// Service is the one that the pipeline reads from; nil: OpenMetadata is asked.
+	Service *omapi.Service
 	// snapshot is what is in the namespace, where the caller has read it for many pipelines at once.
 	snapshot *snapshot
 }
 
-// Deploy puts a pipeline's objects into the namespace, or brings them up to date. The service may be nil: then OpenMetadata
-// is asked. Where a deploy fails half way, what it made is removed and what it changed is put back. Deploys of one
+// Deploy puts a pipeline's objects into the namespace, or brings them up to date. Where a deploy fails half way, what it made is removed and what it changed is put back. Deploys of one
 // pipeline at the same time end with the objects of one of them.
-func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, service *omapi.Service, options DeployOptions) (*DeployResult, error) {
-	objects, err := c.Render(ctx, pipeline, service)
+func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, options DeployOptions) (*DeployResult, error) {
+	objects, err := c.Render(ctx, pipeline, options.Service)
 	if err != nil {
 		return nil, err
 	}
@@ -111,8 +114,14 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 		result   *DeployResult
 		conflict error
 	)
+	// Deploys of one process take turns; those of others are found by the conflicts that they make.
+	unlock, err := c.lock(ctx, pipeline.FQN())
+	if err != nil {
+		return nil, c.failed("deploy pipeline "+pipeline.FQN(), err)
+	}
+	defer unlock()
 	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
-	err := c.conflicts.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+	err = c.conflicts.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, dryRun: options.DryRun}
 		before := options.snapshot
 		options.snapshot = nil // After a conflict it is out of date.
@@ -131,6 +140,16 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 		return nil, c.failed("deploy pipeline "+pipeline.FQN(), fmt.Errorf("others change it at the same time: %w", conflict))
 	}
 	return result, err
+}
+
+// lock waits until no other deploy of the pipeline is at work in this process.
+func (c *Client) lock(ctx context.Context, fqn string) (unlock func(), err error) {
+	value, _ := c.locks.LoadOrStore(fqn, semaphore.NewWeighted(1))
+	held, _ := value.(*semaphore.Weighted)
+	if err := held.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	return func() { held.Release(1) }, nil
 }
 
 // deployment is one try of one deploy. Every write of an object that was there names the version that was read, and
@@ -369,5 +388,28 @@ func applyPatch(o object, version string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return json.Marshal(out)
+	data, err := json.Marshal(out)
+	if err != nil {
+		return nil, err
+	}
+	return escapeForYAML(data), nil
+}
+
+// escapeForYAML escapes what JSON allows in a text and YAML does not (YAML 1.2, 5.1): the API server reads an apply as YAML.
+func escapeForYAML(data []byte) []byte {
+	forbidden := func(r rune) bool {
+		return r >= 0x7f && r <= 0x9f && r != 0x85 || r == 0xfeff || r == 0xfffe || r == 0xffff
+	}
+	if bytes.IndexFunc(data, forbidden) < 0 {
+		return data
+	}
+	var out bytes.Buffer
+	for _, r := range string(data) {
+		if forbidden(r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.Bytes()
 }

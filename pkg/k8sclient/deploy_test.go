@@ -47,7 +47,7 @@ func deploy(t *testing.T, client *Client, pipeline *omapi.IngestionPipeline) (*D
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	return client.Deploy(ctx, pipeline, mysql(), DeployOptions{})
+	return client.Deploy(ctx, pipeline, DeployOptions{Service: mysql()})
 }
 
 // edited is the pipeline with another filter; n tells one from the other.
@@ -108,7 +108,7 @@ func TestDeployInADryRunChangesNothing(t *testing.T) {
 			all := []string{"configmaps", "secrets", "cronjobs"}
 			contents := server.contents(t, all...)
 			for _, pipeline := range []*omapi.IngestionPipeline{newPipeline(), newPipeline(onDemand)} {
-				result, err := client.Deploy(t.Context(), pipeline, mysql(), DeployOptions{DryRun: true})
+				result, err := client.Deploy(t.Context(), pipeline, DeployOptions{Service: mysql(), DryRun: true})
 				require.NoError(t, err)
 				assert.NotEqual(t, ActionUnchanged, result.Action())
 			}
@@ -245,7 +245,7 @@ func TestDeployEndsWithTheContext(t *testing.T) {
 		return nil
 	})
 	defer cancel()
-	_, err := client.Deploy(ctx, newPipeline(edited(2)), mysql(), DeployOptions{})
+	_, err := client.Deploy(ctx, newPipeline(edited(2)), DeployOptions{Service: mysql()})
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")), "the way back does not need the caller's context")
 }
@@ -278,7 +278,7 @@ func TestDeployGivesUpOnConflictsWithTheContext(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err := client.Deploy(ctx, newPipeline(edited(2)), mysql(), DeployOptions{})
+	_, err := client.Deploy(ctx, newPipeline(edited(2)), DeployOptions{Service: mysql()})
 	require.ErrorContains(t, err, "cannot deploy pipeline mysql_prod.nightly in namespace pipelines: others change it at the same time")
 	assert.True(t, apierrors.IsConflict(err))
 }
@@ -290,7 +290,7 @@ func TestDeploysAtOnce(t *testing.T) {
 	for name, before := range map[string]*omapi.IngestionPipeline{"New": nil, "Known": newPipeline(edited(99), withToken("token-99"))} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, client := prepared(t, before)
+			server, _ := prepared(t, before)
 			var wg sync.WaitGroup
 			errs := make([]error, deploys)
 			pipelines := make([]*omapi.IngestionPipeline, deploys)
@@ -298,10 +298,11 @@ func TestDeploysAtOnce(t *testing.T) {
 				pipelines[n] = newPipeline(edited(n), withToken(fmt.Sprintf("token-%d", n)), func(p *omapi.IngestionPipeline) {
 					p.AirflowConfig.ScheduleInterval = fmt.Sprintf("%d * * * *", n)
 				})
+				client := newTestClient(t, server) // Of another process: those of one take turns.
 				wg.Go(func() {
 					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					defer cancel()
-					_, errs[n] = client.Deploy(ctx, pipelines[n], mysql(), DeployOptions{})
+					_, errs[n] = client.Deploy(ctx, pipelines[n], DeployOptions{Service: mysql()})
 				})
 			}
 			wg.Wait()
@@ -337,7 +338,8 @@ func TestAnotherDeployInBetween(t *testing.T) {
 				server.intercept(func(req *http.Request) *apierrors.StatusError {
 					if req.Method == http.MethodPatch && writes.Add(1) == n {
 						server.intercept(nil)
-						_, err := deploy(t, client, tc.other)
+						// Of another process: those of one take turns.
+						_, err := deploy(t, newTestClient(t, server), tc.other)
 						otherDone <- err
 					}
 					return nil

@@ -24,6 +24,7 @@ const killReserve = 30 * time.Second
 
 // KillResult says how one run ended.
 type KillResult struct {
+	FQN     string `json:"fullyQualifiedName"`
 	RunID   string `json:"runId"`
 	JobName string `json:"jobName"`
 	// State is the run's in OpenMetadata.
@@ -79,7 +80,7 @@ func (c *Client) killJob(ctx context.Context, fqn string, job *batchv1.Job) (*Ki
 	if err := c.waitForPods(ctx, job); err != nil {
 		return nil, err
 	}
-	result := &KillResult{RunID: RunIDOf(job), JobName: job.Name}
+	result := &KillResult{FQN: fqn, RunID: RunIDOf(job), JobName: job.Name}
 	// The hook has reported where it could; a run whose pod never started has none.
 	reported, err := report.Report(ctx, c.om, report.Finding{
 		FQN: fqn, RunID: result.RunID, Timestamp: report.TimestampOf(job), Outcome: report.Stopped,

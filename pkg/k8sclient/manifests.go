@@ -98,7 +98,7 @@ func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[st
 			Data:       public,
 		},
 		Secret: &corev1.Secret{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret},
 			ObjectMeta: objectMeta(config, pipeline, names.Secret),
 			Type:       corev1.SecretTypeOpaque,
 			Data:       data,
@@ -224,8 +224,7 @@ func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.Env
 	container := &spec.Containers[0]
 	container.Command = append([]string{handler, "run", "--"}, container.Command...)
 	container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{handler}}}}
-	// A run that dies without a word of its own still leaves its last lines in the pod's status.
-	container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	// No TerminationMessageFallbackToLogsOnError: a secret that the process prints would get into the pod's status.
 	if config.ExitHandlerImage != "" {
 		installExitHandler(config, &spec)
 	}

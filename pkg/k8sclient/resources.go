@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+const kindSecret = "Secret"
+
 // object is any Kubernetes object.
 type object interface {
 	metav1.Object
@@ -42,7 +44,7 @@ func (c *Client) configMaps() resourceClient {
 
 func (c *Client) secrets() resourceClient {
 	return resourceClient{
-		kind: "Secret", resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(),
+		kind: kindSecret, resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(),
 		newObject: func() object { return &corev1.Secret{} }, newList: func() runtime.Object { return &corev1.SecretList{} },
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,38 +24,78 @@ type RunResult struct {
 	JobName string `json:"jobName"`
 }
 
+// RunOptions are how a run differs from the pipeline that is deployed.
+type RunOptions struct {
+	// AppConfig is put over the appConfig of an application, field by field; other pipelines have none.
+	AppConfig map[string]any
+}
+
 // Run starts a deployed pipeline now. The record `queued` is written before the Job exists, so that the run is seen
 // whatever becomes of it; where the Job cannot be made, the record becomes failed with the cause.
-func (c *Client) Run(ctx context.Context, fqn string) (*RunResult, error) {
-	pipeline, err := c.Deployed(ctx, fqn)
+func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunResult, error) {
+	configMap, err := c.configMap(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
+	pipeline, err := pipelineOf(configMap)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkVariables(ctx, pipeline); err != nil {
+		return nil, err
+	}
 	runID := uuid.NewString()
+	own, err := c.overridden(ctx, configMap, pipeline, runID, options.AppConfig)
+	if err != nil {
+		return nil, err
+	}
 	timestamp, err := report.Queue(ctx, c.om, fqn, runID, time.Now().UnixMilli())
 	if err != nil {
 		return nil, err
 	}
 	job := NewJob(&c.config, pipeline, runID, timestamp)
-	if err := c.createJob(ctx, job); err != nil {
-		err = c.failed("create Job "+job.Name, err)
+	if own != nil {
+		useConfiguration(job, own.Name)
+	}
+	if err := c.createWithSecret(ctx, job, own); err != nil {
 		return nil, errors.Join(err, c.recordNotStarted(ctx, fqn, runID, timestamp, err))
 	}
 	return &RunResult{FQN: fqn, RunID: runID, JobName: job.Name}, nil
 }
 
-func (c *Client) createJob(ctx context.Context, job *batchv1.Job) error {
-	jobs := c.kube.BatchV1().Jobs(c.config.Namespace)
-	_, err := jobs.Create(ctx, job, metav1.CreateOptions{FieldManager: FieldManager})
-	if !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	// The run id is in the name: it is this very Job where an answer was lost and the call repeated on the way.
-	existing, getErr := jobs.Get(ctx, job.Name, metav1.GetOptions{})
-	if getErr == nil && existing.Labels[identity.LabelRunID] == job.Labels[identity.LabelRunID] {
+// checkVariables refuses a run whose pod would wait for ever: its secret variables are in the Secret of the deploy.
+func (c *Client) checkVariables(ctx context.Context, pipeline *omapi.IngestionPipeline) error {
+	wanted := secretVariables(&c.config)
+	if len(wanted) == 0 {
 		return nil
 	}
-	return err
+	name := identity.NamesOf(pipeline.Name, pipeline.FQN()).Secret
+	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return c.failed("read Secret "+name, err)
+	}
+	for key := range wanted {
+		if _, ok := secret.Data[key]; !ok {
+			return fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, strings.TrimPrefix(key, variablePrefix), pipeline.FQN())
+		}
+	}
+	return nil
+}
+
+func (c *Client) createJob(ctx context.Context, job *batchv1.Job) (*batchv1.Job, error) {
+	jobs := c.kube.BatchV1().Jobs(c.config.Namespace)
+	created, err := jobs.Create(ctx, job, metav1.CreateOptions{FieldManager: FieldManager})
+	if err == nil {
+		return created, nil
+	}
+	if apierrors.IsAlreadyExists(err) {
+		// The run id is in the name: it is this very Job where an answer was lost and the call repeated on the way.
+		existing, getErr := jobs.Get(ctx, job.Name, metav1.GetOptions{})
+		if getErr == nil && existing.Labels[identity.LabelRunID] == job.Labels[identity.LabelRunID] {
+			return existing, nil
+		}
+	}
+	return nil, c.failed("create Job "+job.Name, err)
 }
 
 func (c *Client) recordNotStarted(ctx context.Context, fqn, runID string, timestamp int64, cause error) error {

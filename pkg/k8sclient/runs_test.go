@@ -50,7 +50,7 @@ func newWorld(t *testing.T, edits ...func(*omapi.IngestionPipeline)) *world {
 // start starts a run and gives it with its Job.
 func (w *world) start(t *testing.T) (*RunResult, *batchv1.Job) {
 	t.Helper()
-	result, err := w.client.Run(t.Context(), testFQN)
+	result, err := w.client.Run(t.Context(), testFQN, RunOptions{})
 	require.NoError(t, err)
 	job, ok := w.kube.get("jobs", result.JobName).(*batchv1.Job)
 	require.True(t, ok, "there is a Job of this name")
@@ -124,7 +124,7 @@ func TestRunThatCannotStart(t *testing.T) {
 				tc.fault.Path = "pipelineStatus$"
 				w.om.Fault(t, *tc.fault)
 			}
-			_, err := w.client.Run(t.Context(), testFQN)
+			_, err := w.client.Run(t.Context(), testFQN, RunOptions{})
 			for _, want := range tc.want {
 				require.ErrorContains(t, err, want, tc.reason)
 			}
@@ -149,11 +149,15 @@ func TestRunWhoseJobIsThere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	job := NewJob(&w.client.config, newPipeline(), testRunID, testTimestamp)
-	require.NoError(t, w.client.createJob(t.Context(), job))
-	require.NoError(t, w.client.createJob(t.Context(), job), "it is this very Job")
+	created, err := w.client.createJob(t.Context(), job)
+	require.NoError(t, err)
+	again, err := w.client.createJob(t.Context(), job)
+	require.NoError(t, err, "it is this very Job")
+	assert.Equal(t, created.UID, again.UID)
 	other := NewJob(&w.client.config, newPipeline(), testRunID[:8]+"-ffff-7222-8333-444455556666", testTimestamp)
 	require.Equal(t, job.Name, other.Name)
-	require.True(t, apierrors.IsAlreadyExists(w.client.createJob(t.Context(), other)), "another run's Job is not this one's")
+	_, err = w.client.createJob(t.Context(), other)
+	require.True(t, apierrors.IsAlreadyExists(err), "another run's Job is not this one's")
 }
 
 func TestOfAPipelineThatIsNotDeployed(t *testing.T) {
@@ -165,7 +169,7 @@ func TestOfAPipelineThatIsNotDeployed(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "om-config-broken", Annotations: map[string]string{identity.AnnotationFQN: "svc.broken"}}, Data: map[string]string{"pipeline": "[]"},
 	})
 	calls := map[string]func(context.Context, string) error{
-		"Run":    func(ctx context.Context, fqn string) error { _, err := client.Run(ctx, fqn); return err },
+		"Run":    func(ctx context.Context, fqn string) error { _, err := client.Run(ctx, fqn, RunOptions{}); return err },
 		"Kill":   func(ctx context.Context, fqn string) error { _, err := client.Kill(ctx, fqn, ""); return err },
 		"Delete": func(ctx context.Context, fqn string) error { _, err := client.Delete(ctx, fqn); return err },
 		"Status": func(ctx context.Context, fqn string) error { _, err := client.Status(ctx, fqn); return err },
@@ -199,7 +203,7 @@ func TestKill(t *testing.T) {
 
 	results, err := w.client.Kill(t.Context(), testFQN, first.RunID)
 	require.NoError(t, err)
-	assert.Equal(t, []KillResult{{RunID: first.RunID, JobName: first.JobName, State: omapi.StateStopped}}, results)
+	assert.Equal(t, []KillResult{{FQN: testFQN, RunID: first.RunID, JobName: first.JobName, State: omapi.StateStopped}}, results)
 	assert.Equal(t, "stopped", w.om.Run(t, testFQN, first.RunID).State)
 	assert.Equal(t, "queued", w.om.Run(t, testFQN, second.RunID).State, "the other run goes on")
 	assert.Len(t, patched, 1)
@@ -315,7 +319,7 @@ func TestDelete(t *testing.T) {
 	assert.Equal(t, []string{
 		"CronJob/om-cronjob-nightly", "Job/" + ended.JobName, "Secret/om-revision-nightly-1", "Secret/om-secret-nightly", "ConfigMap/om-config-nightly",
 	}, result.Objects, "the schedule first, the ConfigMap last")
-	assert.Equal(t, []KillResult{{RunID: running.RunID, JobName: running.JobName, State: omapi.StateStopped}}, result.Killed)
+	assert.Equal(t, []KillResult{{FQN: testFQN, RunID: running.RunID, JobName: running.JobName, State: omapi.StateStopped}}, result.Killed)
 	assert.Empty(t, w.kube.names(), "nothing is left")
 	_, err = w.client.Delete(t.Context(), testFQN)
 	require.ErrorIs(t, err, ErrNotDeployed)
@@ -403,7 +407,7 @@ func TestStatus(t *testing.T) {
 	require.Len(t, byID, 5)
 	assert.Equal(t, string(scheduled.UID), status.Runs[0].RunID, "newest first")
 	assert.Equal(t, gone, status.Runs[4].RunID)
-	assert.Equal(t, RunStatus{RunID: string(scheduled.UID), State: omapi.StateQueued, Started: scheduled.CreationTimestamp.Time, JobName: scheduled.Name, Job: "Active"}, localised(byID[string(scheduled.UID)], scheduled.CreationTimestamp.Time))
+	assert.Equal(t, RunStatus{RunID: string(scheduled.UID), State: omapi.StateQueued, Started: scheduled.CreationTimestamp.Time, Cause: "its pod is not made yet", JobName: scheduled.Name, Job: "Active"}, localised(byID[string(scheduled.UID)], scheduled.CreationTimestamp.Time))
 	assert.Equal(t, "Active", byID[active.RunID].Job)
 	assert.Equal(t, "Failed", byID[failed.RunID].Job)
 	assert.Equal(t, "Complete", byID[complete.RunID].Job)

@@ -34,7 +34,7 @@ type RunStatus struct {
 	State   omapi.PipelineState `json:"state"`
 	Started time.Time           `json:"started"`
 	Ended   time.Time           `json:"ended,omitzero"`
-	// Cause is the newest failure that the record names.
+	// Cause is the newest failure that the record names; of a queued run, what it waits for.
 	Cause string `json:"cause,omitempty"`
 	// JobName is empty where the Job is gone.
 	JobName string `json:"jobName,omitempty"`
@@ -70,7 +70,26 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 		return nil, err
 	}
 	status.Runs = joinRuns(records, jobs)
-	return status, nil
+	return status, c.addReasons(ctx, status.Runs, jobs)
+}
+
+// addReasons says of runs that are queued why they are.
+func (c *Client) addReasons(ctx context.Context, runs []RunStatus, jobs []batchv1.Job) error {
+	for i := range runs {
+		run := &runs[i]
+		at := slices.IndexFunc(jobs, func(job batchv1.Job) bool { return job.Name == run.JobName })
+		if run.State != omapi.StateQueued || run.Cause != "" || at < 0 || finished(&jobs[at]) {
+			continue
+		}
+		started, reason, err := c.waiting(ctx, &jobs[at])
+		if err != nil {
+			return err
+		}
+		if !started {
+			run.Cause = reason
+		}
+	}
+	return nil
 }
 
 func joinRuns(records []omapi.PipelineStatus, jobs []batchv1.Job) []RunStatus {

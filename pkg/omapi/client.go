@@ -126,6 +126,11 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return answer.Version, nil
 }
 
+// CheckToken asks for something that only a valid token may see: ErrUnauthorized or ErrForbidden where it is none.
+func (c *Client) CheckToken(ctx context.Context) error {
+	return c.do(ctx, request{op: "check the token", method: http.MethodGet, path: pipelinesPath, query: url.Values{"limit": {"1"}}, into: &struct{}{}})
+}
+
 func tlsConfig(cfg Config) (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch cfg.VerifySSL {

@@ -38,25 +38,44 @@ type world struct {
 	command   *harness.Command
 }
 
-func newWorld(t *testing.T) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	if os.Getenv("PIPELINECTL_E2E") == "" {
-		t.Skip("PIPELINECTL_E2E is not set: this test needs a cluster, run it by make test-integration")
+		tb.Skip("PIPELINECTL_E2E is not set: this test needs a cluster, run it by make test-integration")
 	}
-	cluster, err := harness.NewCluster(t.Context())
-	require.NoError(t, err)
-	w := &world{Cluster: cluster, namespace: "e2e-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))}
-	require.NoError(t, cluster.Namespace(t.Context(), w.namespace, func(string) bool { return false }))
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), hang)
-		defer cancel()
-		assert.NoError(t, cluster.DeleteNamespace(ctx, w.namespace))
+	cluster, err := harness.NewCluster(tb.Context())
+	require.NoError(tb, err)
+	w := &world{Cluster: cluster, namespace: "e2e-" + strings.ToLower(strings.ReplaceAll(tb.Name(), "/", "-"))}
+	require.NoError(tb, cluster.Namespace(tb.Context(), w.namespace, func(string) bool { return false }))
+	tb.Cleanup(func() {
+		assert.NoError(tb, w.deleteNamespace(w.namespace))
+		_ = os.Remove(harness.ConfigPath(w.namespace)) // Not there where the world was not finished.
 	})
-	w.standIn, err = cluster.StartStandIn(t.Context(), w.namespace, 0)
-	require.NoError(t, err)
+	w.standIn, err = cluster.StartStandIn(tb.Context(), w.namespace, 0)
+	require.NoError(tb, err)
 	w.command, err = cluster.NewCommand(w.standIn, w.namespace, harness.Parameters{IngestionImage: lightImage})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return w
+}
+
+// deleteNamespace is for clean-ups: the test's own context has ended by then.
+func (w *world) deleteNamespace(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	defer cancel()
+	return w.DeleteNamespace(ctx, name)
+}
+
+// client is the pipeline service client of the world, for what the command cannot ask for.
+func (w *world) client(t *testing.T) *k8sclient.Client {
+	t.Helper()
+	om, err := omapi.New(omapi.Config{URL: w.standIn.URL, Token: w.standIn.Token})
+	require.NoError(t, err)
+	t.Cleanup(om.Close)
+	config := k8sclient.DefaultConfig()
+	config.Namespace = w.namespace
+	client, err := k8sclient.New(w.Kube, om, config)
+	require.NoError(t, err)
+	return client
 }
 
 // pipeline registers a pipeline whose source does what the options say, and gives its file and name.

@@ -54,7 +54,7 @@ func TestKill(t *testing.T) {
 	require.NoError(t, w.command.RunJSON(t.Context(), &killed, "kill", fqn))
 
 	require.Len(t, killed, 1)
-	assert.Equal(t, k8sclient.KillResult{RunID: started.RunID, JobName: started.JobName, State: omapi.StateStopped}, killed[0])
+	assert.Equal(t, k8sclient.KillResult{FQN: fqn, RunID: started.RunID, JobName: started.JobName, State: omapi.StateStopped}, killed[0])
 	run := w.await(t, fqn, started.RunID, omapi.PipelineState.Terminal)
 	assertWrites(t, run, omapi.StateQueued, omapi.StateRunning, omapi.StateStopped)
 	last := run.Writes[len(run.Writes)-1]

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -41,12 +43,45 @@ func (s *StandIn) Create(ctx context.Context, service, pipeline map[string]any) 
 	return err
 }
 
+// Tables are the names of the tables that a service has in OpenMetadata.
+func (s *StandIn) Tables(ctx context.Context, service string) ([]string, error) {
+	query := url.Values{"service": {service}, "limit": {"1000"}}
+	answer, err := s.call(ctx, http.MethodGet, "/v1/tables?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Data []struct {
+			FQN string `json:"fullyQualifiedName"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(answer, &list); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, table := range list.Data {
+		if strings.HasPrefix(table.FQN, service+".") {
+			names = append(names, table.FQN)
+		}
+	}
+	return names, nil
+}
+
 func (s *StandIn) put(ctx context.Context, path string, entity map[string]any) (map[string]any, error) {
 	body, err := json.Marshal(entity)
 	if err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, s.URL+path, bytes.NewReader(body))
+	answer, err := s.call(ctx, http.MethodPut, path, body)
+	if err != nil {
+		return nil, err
+	}
+	var created map[string]any
+	return created, json.Unmarshal(answer, &created)
+}
+
+func (s *StandIn) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, s.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +97,9 @@ func (s *StandIn) put(ctx context.Context, path string, entity map[string]any) (
 		return nil, err
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return nil, fmt.Errorf("PUT %s: %s: %s", path, response.Status, answer)
+		return nil, fmt.Errorf("%s %s: %s: %s", method, path, response.Status, answer)
 	}
-	var created map[string]any
-	return created, json.Unmarshal(answer, &created)
+	return answer, nil
 }
 
 func readYAML(path string) (map[string]any, error) {

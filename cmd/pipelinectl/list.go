@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+)
+
+type listCmd struct {
+	outputFlag
+
+	Selector string `short:"l" help:"Label selector of pipelines, such as app.kubernetes.io/pipeline-type=metadata." placeholder:"SELECTOR"`
+}
+
+// Run lists the deployed pipelines.
+func (cmd *listCmd) Run(ctx context.Context, g *globals, s streams) error {
+	c, ctx, cancel, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	found, err := c.pipelines.List(ctx, cmd.Selector)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 && cmd.Output != "json" && cmd.Output != "yaml" {
+		s.warnf("no pipeline is deployed in namespace %s", c.namespace)
+		return nil
+	}
+	rows := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ACTIVE", "LAST RUN", "AGE"}}
+	wide := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ZONE", "LAST SCHEDULED", "ACTIVE", "LAST RUN", "JOB", "REVISION", "AGE"}}
+	v := view{data: found}
+	for i := range found {
+		p := &found[i]
+		active := strconv.Itoa(p.Active)
+		rows = append(rows, []string{p.FQN, string(p.Type), scheduleText(p.Schedule, p.Suspended), active, p.LastJobState, age(p.Deployed)})
+		wide = append(wide, []string{
+			p.FQN, string(p.Type), scheduleText(p.Schedule, p.Suspended), p.TimeZone, age(p.LastScheduled), active,
+			p.LastJobState, p.LastJob, strconv.FormatInt(p.Revision, 10), age(p.Deployed),
+		})
+		v.names = append(v.names, p.FQN)
+	}
+	v.text, v.wide = table(rows...), table(wide...)
+	return s.print(cmd.outputFlag, v)
+}
+
+func scheduleText(schedule string, suspended bool) string {
+	switch {
+	case schedule == "":
+		return "on demand"
+	case suspended:
+		return schedule + " (disabled)"
+	default:
+		return schedule
+	}
+}
+
+// age is how kubectl writes it.
+func age(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return duration.HumanDuration(time.Since(t))
+}
+
+type historyCmd struct {
+	outputFlag
+
+	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
+}
+
+// Run shows the configurations of a pipeline.
+func (cmd *historyCmd) Run(ctx context.Context, g *globals, s streams) error {
+	c, ctx, cancel, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	revisions, err := c.pipelines.History(ctx, cmd.Pipeline)
+	if err != nil {
+		return err
+	}
+	rows := [][]string{{"REVISION", "SCHEDULE", "REPLACED"}}
+	v := view{data: revisions}
+	for _, r := range revisions {
+		replaced := "in force"
+		if !r.Current {
+			replaced = age(r.Replaced) + " ago"
+		}
+		number := strconv.FormatInt(r.Revision, 10)
+		rows = append(rows, []string{number, scheduleText(r.Schedule, false), replaced})
+		v.names = append(v.names, number)
+	}
+	v.text = table(rows...)
+	return s.print(cmd.outputFlag, v)
+}
+
+type rollbackCmd struct {
+	outputFlag
+
+	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
+	Revision int64  `arg:"" optional:"" help:"Revision of pipelinectl history. Default: the one before."`
+	DryRun   bool   `help:"Let the API server check all, and change nothing."`
+}
+
+// Run goes back to an earlier configuration.
+func (cmd *rollbackCmd) Run(ctx context.Context, g *globals, s streams) error {
+	c, ctx, cancel, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	result, err := c.pipelines.Rollback(ctx, cmd.Pipeline, cmd.Revision, k8sclient.DeployOptions{DryRun: cmd.DryRun})
+	if err != nil {
+		return err
+	}
+	return s.print(cmd.outputFlag, view{
+		data: result, names: []string{result.FQN},
+		text: "pipeline " + result.FQN + " rolled back, now revision " + strconv.FormatInt(result.Revision, 10),
+	})
+}

@@ -1,0 +1,112 @@
+package k8sclient
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+)
+
+const (
+	// bulkParallel bounds the pipelines that are deployed at the same time; the client's rate limit is the real bound.
+	bulkParallel = 32
+	// bulkMinimum is from how many pipelines on lists of the whole namespace are cheaper than reads by name.
+	bulkMinimum = 3
+)
+
+// DeployItem is one pipeline of many.
+type DeployItem struct {
+	Pipeline *omapi.IngestionPipeline
+	// Service is the one that the pipeline reads from; nil: OpenMetadata is asked, once for each service.
+	Service *omapi.Service
+}
+
+// DeployAll deploys many pipelines: what is in the namespace is read with one list per kind, then each object that
+// differs takes one call. One that fails does not stop the others. done is called for each as it ends, from many
+// goroutines; it may be nil. Results are in the order of the items, nil where the error says why.
+func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options DeployOptions, done func(item int, result *DeployResult, err error)) ([]*DeployResult, error) {
+	results, errs := make([]*DeployResult, len(items)), make([]error, len(items))
+	items = slices.Clone(items)
+	if err := c.AddServices(ctx, items); err != nil {
+		return nil, err
+	}
+	if len(items) >= bulkMinimum {
+		var err error
+		if options.snapshot, err = c.snapshotAll(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var group errgroup.Group
+	group.SetLimit(bulkParallel)
+	for i, item := range items {
+		group.Go(func() error {
+			own := options
+			own.Service = item.Service
+			results[i], errs[i] = c.Deploy(ctx, item.Pipeline, own)
+			if done != nil {
+				done(i, results[i], errs[i])
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // The errors are in errs.
+	return results, errors.Join(errs...)
+}
+
+// AddServices asks OpenMetadata for the services that are missing, each once.
+func (c *Client) AddServices(ctx context.Context, items []DeployItem) error {
+	wanted := map[omapi.EntityReference][]int{}
+	for i, item := range items {
+		if item.Service == nil && item.Pipeline.PipelineType != omapi.PipelineApplication {
+			wanted[item.Pipeline.Service] = append(wanted[item.Pipeline.Service], i)
+		}
+	}
+	references := slices.Collect(maps.Keys(wanted))
+	errs := make([]error, len(references))
+	var group errgroup.Group
+	group.SetLimit(bulkParallel)
+	for i, reference := range references {
+		group.Go(func() error {
+			service, err := c.om.GetService(ctx, reference)
+			errs[i] = err
+			for _, item := range wanted[reference] {
+				items[item].Service = service
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // The errors are in errs.
+	return errors.Join(errs...)
+}
+
+// snapshotAll reads the objects of all pipelines. One of a wanted name that lacks our labels is not in it; an apply finds
+// it, as it does not force its way where nothing was seen.
+func (c *Client) snapshotAll(ctx context.Context) (*snapshot, error) {
+	out := newSnapshot()
+	clients := []resourceClient{c.configMaps(), c.secrets(), c.cronJobs()}
+	lists := make([][]object, len(clients))
+	var group errgroup.Group
+	for i, client := range clients {
+		group.Go(func() error {
+			var err error
+			if lists[i], err = client.list(ctx, identity.LabelPipeline); err != nil {
+				return c.failed("list the "+client.kind+"s of pipelines", err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, client := range clients {
+		for _, o := range lists[i] {
+			out.add(client.kind, o)
+		}
+	}
+	return out, nil
+}

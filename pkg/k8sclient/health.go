@@ -1,0 +1,220 @@
+package k8sclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilversion "k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+)
+
+// sidecarVersion is the first Kubernetes that has native sidecars on by default.
+const sidecarVersion = "1.29.0"
+
+// How a check went.
+const (
+	CheckOK      = "ok"
+	CheckWarning = "warning"
+	CheckFailed  = "failed"
+)
+
+// Check is one question about the cluster or OpenMetadata.
+type Check struct {
+	Name string `json:"name"`
+	// State is ok, warning or failed.
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+	// Advice says what to do where it is not ok.
+	Advice string `json:"advice,omitempty"`
+}
+
+// Health is the answer of a health check.
+type Health struct {
+	Healthy   bool   `json:"healthy"`
+	Namespace string `json:"namespace"`
+	// Version is the API server's.
+	Version string `json:"version,omitempty"`
+	// ServerVersion is OpenMetadata's.
+	ServerVersion string  `json:"openMetadataVersion,omitempty"`
+	Checks        []Check `json:"checks"`
+}
+
+// Health asks all that a pipeline needs. It is no error that something is unhealthy: the checks say so.
+func (c *Client) Health(ctx context.Context) *Health {
+	out := &Health{Namespace: c.config.Namespace}
+	groups := make([][]Check, 4)
+	var wg sync.WaitGroup
+	wg.Go(func() { groups[0] = c.checkAPI(out) })
+	wg.Go(func() { groups[1] = []Check{c.checkNamespace(ctx), c.checkServiceAccount(ctx), c.checkImage()} })
+	wg.Go(func() { groups[2] = c.checkPermissions(ctx) })
+	wg.Go(func() { groups[3] = c.checkOpenMetadata(ctx, out) })
+	wg.Wait()
+	out.Healthy = true
+	for _, group := range groups {
+		for _, check := range group {
+			out.Checks = append(out.Checks, check)
+			out.Healthy = out.Healthy && check.State != CheckFailed
+		}
+	}
+	return out
+}
+
+func (c *Client) checkAPI(out *Health) []Check {
+	const name, sidecar = "kubernetes", "native sidecars"
+	info, err := c.kube.Discovery().ServerVersion()
+	if err != nil {
+		return []Check{{name, CheckFailed, err.Error(), "check the kubeconfig, and that the cluster is reachable"}}
+	}
+	out.Version = info.GitVersion
+	checks := []Check{{Name: name, State: CheckOK, Detail: "API server " + info.GitVersion}}
+	version, err := utilversion.ParseGeneric(info.GitVersion)
+	if err != nil || version.LessThan(utilversion.MustParseGeneric(sidecarVersion)) {
+		return append(checks, Check{sidecar, CheckWarning, "Kubernetes " + info.GitVersion + " has none", "an end that the preStop hook does not see is reported later"})
+	}
+	return append(checks, Check{Name: sidecar, State: CheckOK, Detail: "supported"})
+}
+
+func (c *Client) checkNamespace(ctx context.Context) Check {
+	const name = "namespace"
+	_, err := c.kube.CoreV1().Namespaces().Get(ctx, c.config.Namespace, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		return Check{Name: name, State: CheckOK, Detail: c.config.Namespace}
+	case apierrors.IsNotFound(err):
+		return Check{name, CheckFailed, fmt.Sprintf("namespace %s does not exist", c.config.Namespace), "kubectl create namespace " + c.config.Namespace}
+	case apierrors.IsForbidden(err):
+		// A Role cannot allow it; the permissions below say whether the namespace can be worked in.
+		return Check{Name: name, State: CheckOK, Detail: c.config.Namespace + ", which may not be read"}
+	default:
+		return Check{name, CheckFailed, err.Error(), "check that the cluster is reachable"}
+	}
+}
+
+func (c *Client) checkServiceAccount(ctx context.Context) Check {
+	const name = "service account"
+	account := c.config.ServiceAccountName
+	_, err := c.kube.CoreV1().ServiceAccounts(c.config.Namespace).Get(ctx, account, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		return Check{Name: name, State: CheckOK, Detail: account}
+	case apierrors.IsNotFound(err):
+		return Check{name, CheckFailed, fmt.Sprintf("service account %s does not exist in namespace %s, so no pod can start", account, c.config.Namespace), "apply deploy/, or set serviceAccountName"}
+	default:
+		return Check{name, CheckWarning, "cannot be read: " + err.Error(), "pods start only where it exists"}
+	}
+}
+
+func (c *Client) checkImage() Check {
+	image := c.config.IngestionImage
+	if last := image[strings.LastIndex(image, "/")+1:]; !strings.Contains(image, "@") && (!strings.Contains(last, ":") || strings.HasSuffix(last, ":latest")) {
+		return Check{"ingestion image", CheckWarning, image + " is whatever is newest when a node pulls it", "name the version of the OpenMetadata server, or a digest"}
+	}
+	return Check{Name: "ingestion image", State: CheckOK, Detail: image}
+}
+
+// permission is what the client does to a resource.
+type permission struct {
+	group, resource, subresource string
+	verbs                        []string
+	// optional: without it less is known, but nothing fails.
+	optional bool
+}
+
+// permissions are all that this package asks of the API; deploy/ has a Role with them.
+func permissions() []permission {
+	all := []string{"get", "list", "create", "patch", "delete"}
+	return []permission{
+		{resource: "configmaps", verbs: all},
+		{resource: "secrets", verbs: all},
+		{group: "batch", resource: "cronjobs", verbs: all},
+		{group: "batch", resource: "jobs", verbs: all},
+		{resource: "pods", verbs: []string{"get", "list"}},
+		{resource: "pods", subresource: "log", verbs: []string{"get"}},
+		{resource: "events", verbs: []string{"list"}, optional: true},
+	}
+}
+
+func (c *Client) checkPermissions(ctx context.Context) []Check {
+	all := permissions()
+	checks := make([]Check, len(all))
+	var wg sync.WaitGroup
+	for i, p := range all {
+		wg.Go(func() { checks[i] = c.checkPermission(ctx, p) })
+	}
+	wg.Wait()
+	return checks
+}
+
+func (c *Client) checkPermission(ctx context.Context, p permission) Check {
+	resource := p.resource
+	if p.subresource != "" {
+		resource += "/" + p.subresource
+	}
+	name := "permission " + resource
+	var missing []string
+	for _, verb := range p.verbs {
+		review, err := c.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: c.config.Namespace, Verb: verb, Group: p.group, Resource: p.resource, Subresource: p.subresource,
+			}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return Check{name, CheckFailed, "cannot be asked: " + err.Error(), "check the login to the cluster"}
+		}
+		if !review.Status.Allowed {
+			missing = append(missing, verb)
+		}
+	}
+	switch {
+	case len(missing) == 0:
+		return Check{Name: name, State: CheckOK, Detail: strings.Join(p.verbs, ", ")}
+	case p.optional:
+		return Check{name, CheckWarning, "not allowed: " + strings.Join(missing, ", "), "ask for the Role in deploy/"}
+	default:
+		return Check{name, CheckFailed, "not allowed: " + strings.Join(missing, ", "), "ask for the Role in deploy/"}
+	}
+}
+
+func (c *Client) checkOpenMetadata(ctx context.Context, out *Health) []Check {
+	const name, token = "openmetadata", "openmetadata token"
+	version, err := c.om.Version(ctx)
+	if err != nil {
+		return []Check{{name, CheckFailed, err.Error(), "check openmetadata-url, and that the server is up"}}
+	}
+	out.ServerVersion = version
+	checks := []Check{{Name: name, State: CheckOK, Detail: "version " + version + " at " + c.om.URL()}}
+	// The version is told to anyone; the list of pipelines is not.
+	err = c.om.CheckToken(ctx)
+	switch {
+	case err == nil:
+		return append(checks, Check{Name: token, State: CheckOK, Detail: "valid"})
+	case errors.Is(err, omapi.ErrUnauthorized), errors.Is(err, omapi.ErrForbidden):
+		return append(checks, Check{token, CheckFailed, err.Error(), "set OPENMETADATA_TOKEN to a valid token of the ingestion bot"})
+	default:
+		return append(checks, Check{token, CheckFailed, err.Error(), "check the server's log"})
+	}
+}
+
+// HostIP says where runs come from, for the firewall of a source: the address that is configured, else a description,
+// as pods have no address of their own that lasts. Empty where the configuration does not allow to tell.
+func (c *Client) HostIP() string {
+	pod := os.Getenv("HOSTNAME")
+	switch {
+	case !c.config.IngestionIPInfoEnabled:
+		return ""
+	case c.config.HostIP != "":
+		return c.config.HostIP
+	case pod != "" && os.Getenv("KUBERNETES_SERVICE_HOST") != "":
+		return fmt.Sprintf("Pod: %s in namespace: %s", pod, c.config.Namespace)
+	default:
+		return "Kubernetes cluster - namespace: " + c.config.Namespace
+	}
+}

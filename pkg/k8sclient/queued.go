@@ -1,0 +1,116 @@
+package k8sclient
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+)
+
+// QueuedRun is a run of which no container has started.
+type QueuedRun struct {
+	RunID string              `json:"runId"`
+	State omapi.PipelineState `json:"pipelineState"`
+	// StartDate and Timestamp are milliseconds since 1970.
+	StartDate int64  `json:"startDate"`
+	Timestamp int64  `json:"timestamp"`
+	JobName   string `json:"jobName"`
+	// Reason is why it has not started, as far as Kubernetes says.
+	Reason string `json:"reason,omitempty"`
+}
+
+// QueuedRuns are the runs that wait, newest first: for their pod, a node, an image, or an object that is missing.
+func (c *Client) QueuedRuns(ctx context.Context, fqn string) ([]QueuedRun, error) {
+	pipeline, err := c.Deployed(ctx, fqn)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := c.jobs(ctx, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	var out []QueuedRun
+	for i := range jobs {
+		job := &jobs[i]
+		if finished(job) || job.DeletionTimestamp != nil {
+			continue
+		}
+		started, reason, err := c.waiting(ctx, job)
+		if err != nil {
+			return nil, err
+		}
+		if started {
+			continue
+		}
+		timestamp := report.TimestampOf(job)
+		out = append(out, QueuedRun{
+			RunID: RunIDOf(job), State: omapi.StateQueued, StartDate: timestamp, Timestamp: timestamp,
+			JobName: job.Name, Reason: reason,
+		})
+	}
+	slices.SortFunc(out, func(a, b QueuedRun) int { return cmp.Compare(b.Timestamp, a.Timestamp) })
+	return out, nil
+}
+
+// waiting says whether a container of the Job's has ever started, and if not, why.
+func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, reason string, err error) {
+	list, err := c.kube.CoreV1().Pods(c.config.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: batchv1.ControllerUidLabel + "=" + string(job.UID),
+	})
+	if err != nil {
+		return false, "", c.failed("list the pods of Job "+job.Name, err)
+	}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+			if status.State.Running != nil || status.State.Terminated != nil {
+				return true, "", nil
+			}
+		}
+	}
+	if len(list.Items) > 0 {
+		return false, podReason(&list.Items[0]), nil
+	}
+	if job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return false, "the Job is suspended", nil
+	}
+	return false, c.newestWarning(ctx, job), nil
+}
+
+func podReason(pod *corev1.Pod) string {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if w := status.State.Waiting; w != nil && w.Reason != "PodInitializing" && w.Reason != "ContainerCreating" {
+			return strings.TrimSuffix(fmt.Sprintf("%s: %s", w.Reason, w.Message), ": ")
+		}
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return fmt.Sprintf("%s: %s", condition.Reason, condition.Message)
+		}
+	}
+	if pod.Spec.NodeName == "" {
+		return "waits for a node"
+	}
+	return "starts on node " + pod.Spec.NodeName
+}
+
+// newestWarning is why the Job's controller cannot make a pod: a quota, or an admission policy. Events are a help only.
+func (c *Client) newestWarning(ctx context.Context, job *batchv1.Job) string {
+	list, err := c.kube.CoreV1().Events(c.config.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.Set{"involvedObject.uid": string(job.UID), "type": corev1.EventTypeWarning}.String(),
+	})
+	if err != nil || len(list.Items) == 0 {
+		return "its pod is not made yet"
+	}
+	newest := slices.MaxFunc(list.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	return fmt.Sprintf("%s: %s", newest.Reason, newest.Message)
+}

@@ -1,0 +1,111 @@
+package k8sclient
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/workflow"
+)
+
+// longestLine bounds what is kept back of a log that has no line breaks, in bytes.
+const longestLine = 64 << 10
+
+// secretValues are what a pipeline's runs are given in secret.
+func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipeline) ([]string, error) {
+	fqn := pipeline.FQN()
+	name := identity.NamesOf(pipeline.Name, fqn).Secret
+	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, c.failed("read Secret "+name+", whose values are hidden in logs", err)
+	}
+	secrets := []corev1.Secret{*secret}
+	if pipeline.PipelineType == omapi.PipelineApplication {
+		// Runs of an application may have Secrets of their own.
+		list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{
+			LabelSelector: pipelineSelector(pipeline.Name, fqn) + "," + identity.LabelRunID,
+		})
+		if err != nil {
+			return nil, c.failed("list the Secrets of pipeline "+fqn+", whose values are hidden in logs", err)
+		}
+		secrets = append(secrets, list.Items...)
+	}
+	var values []string
+	for i := range secrets {
+		overlay, err := workflow.ParseOverlay(string(secrets[i].Data[secretKey]))
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", secrets[i].Name, err)
+		}
+		values = append(values, overlay.Values()...)
+		for key, value := range secrets[i].Data {
+			if strings.HasPrefix(key, variablePrefix) {
+				values = append(values, string(value))
+			}
+		}
+	}
+	return values, nil
+}
+
+// redactor hides secret values in what is written through it, line by line.
+type redactor struct {
+	out     io.Writer
+	replace *strings.Replacer
+	// overlap is what is kept back of a line that is cut, so that a value across the cut is found.
+	overlap int
+	values  []string
+	kept    []byte
+}
+
+func newRedactor(out io.Writer, values []string) *redactor {
+	r := &redactor{out: out, replace: diagnostics.NewRedactor(values), values: values}
+	for _, value := range values {
+		r.overlap = max(r.overlap, len(value))
+	}
+	return r
+}
+
+func (r *redactor) Write(data []byte) (int, error) {
+	r.kept = append(r.kept, data...)
+	end := bytes.LastIndexByte(r.kept, '\n') + 1
+	if end == 0 && len(r.kept) > longestLine+2*r.overlap {
+		end = r.cut(len(r.kept) - r.overlap)
+	}
+	if err := r.flush(end); err != nil {
+		return 0, err
+	}
+	return len(data), nil
+}
+
+// cut moves the end of a part of a long line before a value that goes over it.
+func (r *redactor) cut(end int) int {
+	for _, value := range r.values {
+		from := max(0, end-len(value)+1)
+		if at := bytes.Index(r.kept[from:min(len(r.kept), end+len(value)-1)], []byte(value)); at >= 0 {
+			end = min(end, from+at)
+		}
+	}
+	return end
+}
+
+// flush writes the first bytes of what is kept.
+func (r *redactor) flush(end int) error {
+	if end == 0 {
+		return nil
+	}
+	head := r.replace.Replace(string(r.kept[:end]))
+	r.kept = append(r.kept[:0], r.kept[end:]...)
+	_, err := io.WriteString(r.out, head)
+	return err
+}
+
+// Close writes the last line.
+func (r *redactor) Close() error { return r.flush(len(r.kept)) }

@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/harness"
+)
+
+// longestName is OpenMetadata's bound on the name of an entity.
+const longestName = 256
+
+// TestAnyName lets the API server check the objects of pipelines with names that Kubernetes does not allow.
+func TestAnyName(t *testing.T) {
+	w := newWorld(t)
+	names := []string{
+		"a", "-", "...", "UPPER", "with space", "a.b", `a"b`, strings.Repeat("x", longestName), strings.Repeat("-", longestName),
+		"\u8ba2\u5355", "\U0001f600", "caf\u00e9", "e\u0301", "\u202ertl", "tab\there", "same", "Same",
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	const more = 150
+	names = slices.Grow(names, more)
+	for range more {
+		name := make([]rune, 1+random.IntN(longestName))
+		for i := range name {
+			for name[i] = rune(1 + random.IntN(0x1ffff)); name[i] >= 0xd800 && name[i] < 0xe000; { // Not half a character.
+				name[i] = rune(1 + random.IntN(0x1ffff))
+			}
+		}
+		names = append(names, string(name))
+	}
+	items := make([]k8sclient.DeployItem, 0, len(names))
+	for _, name := range names {
+		items = append(items, k8sclient.DeployItem{Service: &omapi.Service{Name: "svc", ServiceType: "Mysql"}, Pipeline: &omapi.IngestionPipeline{
+			Name: name, FullyQualifiedName: omapi.JoinFQN("svc", name), PipelineType: omapi.PipelineMetadata,
+			SourceConfig: map[string]any{"config": map[string]any{}}, AirflowConfig: omapi.AirflowConfig{ScheduleInterval: "@daily"},
+			OpenMetadataServerConnection: map[string]any{"hostPort": "http://om/api"},
+		}})
+	}
+	client := w.client(t)
+	results, err := client.DeployAll(t.Context(), items, k8sclient.DeployOptions{DryRun: true}, nil)
+	require.NoError(t, err)
+	owner := map[string]string{}
+	for _, result := range results {
+		for _, object := range result.Objects {
+			key := object.Kind + "/" + object.Name
+			assert.Empty(t, owner[key], "%s is of %q and %q", key, owner[key], result.FQN)
+			owner[key] = result.FQN
+		}
+	}
+	assert.Empty(t, w.objects(t, w.namespace), "a dry run changes nothing")
+}
+
+// TestNoSecretLeaves searches for the values of an input's secrets wherever they must not be.
+func TestNoSecretLeaves(t *testing.T) {
+	w := newWorld(t)
+	const secret = "s3cr3t-Zx9"
+	file, fqn := w.pipeline(t, "guarded", map[string]string{"printSecrets": "true", "rows": "2", "errors": "2"}, "@daily")
+	var outputs []string
+	run := func(args ...string) {
+		out, err := w.command.Run(t.Context(), args...)
+		outputs = append(outputs, out)
+		if err != nil {
+			exit, ok := errors.AsType[*harness.ExitError](err)
+			require.True(t, ok, err)
+			outputs = append(outputs, exit.Stderr)
+		}
+	}
+	set := []string{"--set", "extraEnvVars=DB_PASSWORD:" + secret + ",URL:postgres://u:" + secret + "@db/x"}
+	run(append([]string{"deploy", "-f", file, "-o", "yaml"}, set...)...)
+	run(append([]string{"render", "-f", file, "--service-type", "CustomDatabase"}, set...)...)
+	run(append([]string{"run", fqn, "--wait"}, set...)...)
+	for _, command := range []string{"status", "history", "logs"} {
+		run(append([]string{command, fqn}, set...)...)
+	}
+	run(append([]string{"config"}, set...)...)
+	run(append([]string{"list", "-o", "yaml"}, set...)...)
+	require.Contains(t, strings.Join(outputs, "\n"), "guarded", "the commands did something")
+
+	for _, value := range []string{secret, w.standIn.Token} {
+		for _, output := range outputs {
+			assert.NotContains(t, output, value)
+		}
+		for _, object := range w.everything(t) {
+			assert.NotContains(t, object, value)
+		}
+	}
+	secrets, err := w.Kube.CoreV1().Secrets(w.namespace).List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	require.NotEmpty(t, secrets.Items)
+	assert.Equal(t, secret, string(secrets.Items[0].Data["env.DB_PASSWORD"]), "the Secret has it")
+}
+
+// everything is all objects of the namespace but Secrets, as JSON.
+func (w *world) everything(t *testing.T) []string {
+	t.Helper()
+	core, batch := w.Kube.CoreV1(), w.Kube.BatchV1()
+	var out []string
+	add := func(list any, err error) {
+		require.NoError(t, err)
+		data, err := json.Marshal(list)
+		require.NoError(t, err)
+		out = append(out, string(data))
+	}
+	configMaps, err := core.ConfigMaps(w.namespace).List(t.Context(), metav1.ListOptions{})
+	add(configMaps, err)
+	pods, err := core.Pods(w.namespace).List(t.Context(), metav1.ListOptions{})
+	add(pods, err)
+	events, err := core.Events(w.namespace).List(t.Context(), metav1.ListOptions{})
+	add(events, err)
+	jobs, err := batch.Jobs(w.namespace).List(t.Context(), metav1.ListOptions{})
+	add(jobs, err)
+	cronJobs, err := batch.CronJobs(w.namespace).List(t.Context(), metav1.ListOptions{})
+	add(cronJobs, err)
+	require.Contains(t, strings.Join(out, ""), "guarded", "the objects are there")
+	return out
+}

@@ -1,0 +1,251 @@
+// Package images tests that the ingestion images behave, seen from outside, as OpenMetadata's own does.
+package images
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/harness"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+// hang bounds one run, which takes seconds.
+const hang = 2 * time.Minute
+
+// setup is one run of an entry point: the environment of its container, and the server that it reports to.
+type setup struct {
+	server  *openmetadata.Server
+	client  *omapi.Client
+	fqn     string
+	runID   string
+	config  map[string]any
+	environ map[string]string
+}
+
+type entryPointCase struct {
+	reason  string
+	options map[string]string
+	prepare func(t *testing.T, s *setup)
+	code    int
+	states  []omapi.PipelineState
+	check   func(t *testing.T, s *setup, run *admin.Run)
+}
+
+// entryPointCases are what upstream's entry point was measured to do.
+func entryPointCases() map[string]entryPointCase {
+	const running, success, failed, partial = omapi.StateRunning, omapi.StateSuccess, omapi.StateFailed, omapi.StatePartialSuccess
+	states := func(s ...omapi.PipelineState) []omapi.PipelineState { return s }
+	timestamp := time.Now().Add(-time.Hour).UnixMilli()
+	return map[string]entryPointCase{
+		"Succeeds":        {reason: "the usual run", states: states(running, success)},
+		"PartlySucceeds":  {reason: "one row in twenty fails", options: map[string]string{"rows": "20", "errors": "1"}, states: states(running, partial)},
+		"Fails":           {reason: "all rows fail", options: map[string]string{"rows": "20", "errors": "20"}, code: 1, states: states(running, failed)},
+		"FailsWhileReads": {reason: "an exception in the source", options: map[string]string{"fault": "raise", "rows": "2"}, code: 1, states: states(running, failed)},
+		"RaisesAtTheEnd":  {reason: "an exception is one failure among many rows", options: map[string]string{"fault": "raise"}, states: states(running, partial)},
+		"SourceNotMade":   {reason: "running is written before the source is made", options: map[string]string{"fault": "raise", "faultAt": "constructor"}, code: 1, states: states(running)},
+		"ExitsInSource":   {reason: "SystemExit passes for success", options: map[string]string{"fault": "exit:3"}, code: 3, states: states(running, success)},
+		"ExitsAtTheEnd":   {reason: "a process can fail after its success", options: map[string]string{"fault": "exit:3", "faultAt": "end"}, code: 3, states: states(running, success)},
+		"Killed":          {reason: "nobody is left to report", options: map[string]string{"fault": "signal:SIGKILL"}, code: 137, states: states(running)},
+		"Terminated":      {reason: "SIGTERM has no handler", options: map[string]string{"fault": "signal:SIGTERM"}, code: 143, states: states(running)},
+		"UnknownField": {reason: "the configuration's schema is closed", code: 1, prepare: func(_ *testing.T, s *setup) {
+			s.config["surprise"] = true
+		}},
+		"RunIDNoUUID": {reason: "the schema wants a UUID", code: 1, prepare: func(_ *testing.T, s *setup) {
+			s.environ["pipelineRunId"] = "not-one"
+		}},
+		"UnknownType": {reason: "no workflow for it", code: 1, prepare: func(_ *testing.T, s *setup) {
+			s.environ["pipelineType"] = "surprise"
+		}},
+		"NotAuthorized": {reason: "the first call fails", code: 1, prepare: func(t *testing.T, s *setup) {
+			t.Helper()
+			s.fault(t, admin.Fault{Kind: admin.FaultStatus, Status: 401})
+		}},
+		"WritesRefused": {
+			reason: "errors of status writes are swallowed",
+			prepare: func(t *testing.T, s *setup) {
+				t.Helper()
+				s.fault(t, admin.Fault{Kind: admin.FaultStatus, Status: 500, Method: "PUT", Path: "pipelineStatus$"})
+			},
+			check: func(t *testing.T, s *setup, _ *admin.Run) {
+				t.Helper()
+				refused, err := s.server.Requests(admin.RequestFilter{Method: "PUT", Path: "pipelineStatus$", Status: 500})
+				require.NoError(t, err)
+				assert.Len(t, refused, 2, "running and success were tried")
+			},
+		},
+		"Queued": {
+			reason: "a record keeps its start and timestamp", states: states(omapi.StateQueued, running, success),
+			prepare: func(t *testing.T, s *setup) {
+				t.Helper()
+				s.put(t, &omapi.PipelineStatus{RunID: s.runID, State: omapi.StateQueued, StartDate: timestamp, Timestamp: timestamp})
+			},
+			check: func(t *testing.T, _ *setup, run *admin.Run) {
+				t.Helper()
+				assert.Equal(t, []int64{timestamp, timestamp}, []int64{run.StartDate, run.Timestamp})
+			},
+		},
+		"FailedBefore": {
+			reason: "a retry writes over the failed attempt's record", states: states(failed, running, success),
+			prepare: func(t *testing.T, s *setup) {
+				t.Helper()
+				s.put(t, &omapi.PipelineStatus{RunID: s.runID, State: failed, StartDate: timestamp, Timestamp: timestamp, EndDate: timestamp + 1})
+			},
+		},
+	}
+}
+
+func TestLightImage(t *testing.T) { testEntryPoint(t, "ingestion-light") }
+
+func TestRealImage(t *testing.T) { testEntryPoint(t, "ingestion") }
+
+func testEntryPoint(t *testing.T, image string) {
+	t.Helper()
+	if os.Getenv("PIPELINECTL_E2E") == "" || os.Geteuid() != 0 {
+		t.Skip("PIPELINECTL_E2E is not set, or not root: this test needs built images, run it by make test-integration")
+	}
+	container := newContainer(t, image)
+	for name, tc := range entryPointCases() {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t, tc.options)
+			if tc.prepare != nil {
+				tc.prepare(t, s)
+			}
+			code, log := s.run(t, container)
+			require.Equal(t, tc.code, code, "%s\n%s", tc.reason, log)
+			run := s.onlyRun(t)
+			states := make([]omapi.PipelineState, 0, len(run.Writes))
+			for _, write := range run.Writes {
+				states = append(states, omapi.PipelineState(write.State))
+			}
+			assert.Equal(t, append([]omapi.PipelineState{}, tc.states...), states, "%s\n%s", tc.reason, log)
+			if tc.check != nil {
+				tc.check(t, s, run)
+			}
+		})
+	}
+}
+
+// newContainer makes a container of an image, which every run of the test shares.
+func newContainer(t *testing.T, image string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "buildah", "from", "pipelinectl.local/"+image+":dev").CombinedOutput()
+	require.NoError(t, err, "build it first: test/images/build.sh %s\n%s", image, out)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	container := lines[len(lines)-1]
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), hang)
+		defer cancel()
+		assert.NoError(t, exec.CommandContext(ctx, "buildah", "rm", container).Run())
+	})
+	return container
+}
+
+func newSetup(t *testing.T, options map[string]string) *setup {
+	t.Helper()
+	server, err := openmetadata.New(openmetadata.Options{})
+	require.NoError(t, err)
+	listener, err := server.Listen(t.Context(), "127.0.0.1:0", nil)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		server.ClearFaults()
+		ctx, cancel := context.WithTimeout(context.Background(), hang)
+		defer cancel()
+		assert.NoError(t, listener.Close(ctx))
+	})
+	token, err := server.Token(admin.TokenBot)
+	require.NoError(t, err)
+	url := listener.URL() + "/api"
+	standIn := &harness.StandIn{URL: url, Token: token}
+	require.NoError(t, standIn.Create(t.Context(), map[string]any{
+		"name": "svc", "serviceType": "CustomDatabase",
+		"connection": map[string]any{"config": map[string]any{
+			"type": "CustomDatabase", "sourcePythonClass": "pipelinectl_source.source.StaticDatabase", "connectionOptions": options,
+		}},
+	}, map[string]any{
+		"name": "metadata", "pipelineType": "metadata",
+		"sourceConfig": map[string]any{"config": map[string]any{"type": "DatabaseMetadata"}}, "airflowConfig": map[string]any{},
+	}))
+	client, err := omapi.New(omapi.Config{URL: url, Token: token})
+	require.NoError(t, err)
+	s := &setup{server: server, client: client, fqn: "svc.metadata", runID: uuid.NewString()}
+	s.config = map[string]any{
+		"source": map[string]any{
+			"type": "customdatabase", "serviceName": "svc",
+			"sourceConfig": map[string]any{"config": map[string]any{"type": "DatabaseMetadata"}},
+		},
+		"sink": map[string]any{"type": "metadata-rest", "config": map[string]any{}},
+		"workflowConfig": map[string]any{"openMetadataServerConfig": map[string]any{
+			"hostPort": url, "authProvider": "openmetadata", "securityConfig": map[string]any{"jwtToken": token},
+		}},
+		"ingestionPipelineFQN": s.fqn,
+	}
+	s.environ = map[string]string{"pipelineType": "metadata", "pipelineRunId": s.runID}
+	return s
+}
+
+// run runs the container's entry point as a pod does.
+func (s *setup) run(t *testing.T, container string) (code int, log string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	config, err := yaml.Marshal(s.config)
+	require.NoError(t, err)
+	var variables []string
+	s.environ["config"] = string(config)
+	for name, value := range s.environ {
+		variables = slices.Concat(variables, []string{"--env", name + "=" + value})
+	}
+	args := slices.Concat([]string{"run", "--isolation", "chroot", "--user", "1000:1000"}, variables,
+		[]string{container, "--", "exithandler", "run", "--", "python", "main.py"})
+	command := exec.CommandContext(ctx, "buildah", args...)
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	err = command.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return command.ProcessState.ExitCode(), out.String()
+}
+
+// onlyRun is the one run that was written of; an empty one where none was.
+func (s *setup) onlyRun(t *testing.T) *admin.Run {
+	t.Helper()
+	pipelines, err := s.server.Pipelines()
+	require.NoError(t, err)
+	require.Len(t, pipelines, 1)
+	switch runs := pipelines[0].Runs; len(runs) {
+	case 0:
+		return &admin.Run{}
+	case 1:
+		return &runs[0]
+	default:
+		require.Fail(t, "more than one run", "%+v", runs)
+		return nil
+	}
+}
+
+func (s *setup) fault(t *testing.T, fault admin.Fault) {
+	t.Helper()
+	_, err := s.server.AddFault(t.Context(), fault)
+	require.NoError(t, err)
+}
+
+func (s *setup) put(t *testing.T, status *omapi.PipelineStatus) {
+	t.Helper()
+	require.NoError(t, s.client.PutStatus(t.Context(), s.fqn, status))
+}

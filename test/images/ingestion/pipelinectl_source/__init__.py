@@ -1,0 +1,1 @@
+"""A source of metadata for trying OpenMetadata's ingestion without a database."""
