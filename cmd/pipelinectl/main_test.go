@@ -161,6 +161,7 @@ func TestBadInput(t *testing.T) {
 		"Twice":       {reason: "which of the two would win is chance", args: deploy("a.yaml", goodPipeline+"---\n"+goodPipeline), want: []string{"pipeline svc.nightly is there twice; leave one of them out"}},
 		"ServiceOnly": {reason: "a service alone is nothing to deploy", args: deploy("a.yaml", "name: svc\nserviceType: Mysql\n"), want: []string{"no ingestion pipeline in it"}},
 		"BadInList":   {reason: "which one of a list is told", args: deploy("a.json", `[{"name":"a","serviceType":"Mysql"},{"name":"b"}]`), want: []string{"entity 2: pipelineType is missing"}},
+		"NoOverride":  {reason: "a path is mistyped", args: with("run", "a.b", "--override", "@/does/not/exist.json"), want: []string{"--override: open /does/not/exist.json: no such file"}},
 		"NoEntity":    {reason: "an automation is an entity", args: func(t *testing.T) []string { t.Helper(); return []string{"automate", "-f", write(t, "a", "{{")} }, want: []string{"is neither JSON nor YAML"}},
 		"RenderNoType": {reason: "without a server nobody knows", args: func(t *testing.T) []string {
 			t.Helper()
@@ -276,6 +277,17 @@ func TestReadEntitiesFromStandardInput(t *testing.T) {
 	found, err := readEntities([]string{"-"})
 	require.NoError(t, err)
 	assert.Len(t, found.pipelines, 1)
+}
+
+func TestReadOverride(t *testing.T) {
+	t.Parallel()
+	want := map[string]any{"rows": 20.0}
+	got, err := readOverride(`{"rows":20}`)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	got, err = readOverride("@" + write(t, "override.json", `{"rows":20}`))
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
 }
 
 // TestExamples renders what the examples make, which is all that a deploy of them would.
