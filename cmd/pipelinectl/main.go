@@ -117,11 +117,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		hint := ""
-		if _, ok := errors.AsType[usageError](err); ok {
-			hint = "; see pipelinectl --help"
-		}
-		fmt.Fprintf(stderr, "pipelinectl: %v%s\n", err, hint)
+		fmt.Fprintf(stderr, "pipelinectl: %v\n", err)
 		return exitCode(ctx, err)
 	}
 	return 0

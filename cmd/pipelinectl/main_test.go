@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
-	_ = os.Unsetenv("COLUMNS") // The width of the help.
+	_ = os.Unsetenv("COLUMNS")   // The width of the help.
+	_ = os.Unsetenv("COMP_LINE") // A shell's question.
 	_ = os.Unsetenv("KUBERNETES_SERVICE_HOST")
 	_ = os.Setenv("KUBECONFIG", "/does/not/exist")
 	os.Exit(m.Run())
@@ -68,7 +69,10 @@ airflowConfig: {}
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	cases := map[string][]string{"help.txt": {"--help"}}
-	for _, command := range []string{"deploy", "run", "kill", "delete", "status", "logs", "config", "version"} {
+	for _, command := range []string{
+		"deploy", "render", "list", "enable", "disable", "toggle", "history", "rollback", "delete",
+		"run", "status", "logs", "kill", "automate", "health", "config", "host-ip", "version", "completion",
+	} {
 		cases["help-"+command+".txt"] = []string{command, "--help"}
 	}
 	for file, args := range cases {
@@ -96,15 +100,23 @@ func TestWrongArguments(t *testing.T) {
 		reason string
 		args   []string
 		want   string
+		// ours are combinations that the parser does not refuse, so that the help has no more to say.
+		ours bool
 	}{
-		"None":     {reason: "the commands are told", want: `expected one of "deploy", "render", "list"`},
-		"Command":  {reason: "a command is mistyped", args: []string{"dploy"}, want: "unexpected argument dploy"},
-		"Flag":     {reason: "so is a flag", args: []string{"config", "--outptu=json"}, want: "unknown flag --outptu"},
-		"NoFile":   {reason: "a deploy needs a file", args: []string{"deploy"}, want: errNothingToDeploy.Error()},
-		"NoName":   {reason: "a run needs a name", args: []string{"run"}, want: `expected "<pipeline>"`},
-		"TwoNames": {reason: "one at a time", args: []string{"run", "a.b", "c.d"}, want: "unexpected argument c.d"},
-		"Output":   {reason: "the formats are told", args: []string{"config", "-o", "xml"}, want: `--output must be one of "table","wide","json","yaml","name"`},
-		"Timeout":  {reason: "a duration has a unit", args: []string{"config", "--timeout", "5"}, want: "--timeout"},
+		"None":      {reason: "the commands are told", want: `expected one of "deploy"`},
+		"Command":   {reason: "a command is mistyped", args: []string{"dploy"}, want: "unexpected argument dploy"},
+		"Flag":      {reason: "so is a flag", args: []string{"config", "--outptu=json"}, want: "unknown flag --outptu"},
+		"NoName":    {reason: "a run needs a name", args: []string{"run"}, want: `expected "<pipeline>"`},
+		"TwoNames":  {reason: "one at a time", args: []string{"run", "a.b", "c.d"}, want: "unexpected argument c.d"},
+		"Output":    {reason: "the formats are told", args: []string{"config", "-o", "xml"}, want: `--output must be one of "table","wide","json","yaml","name"`},
+		"Timeout":   {reason: "a duration has a unit", args: []string{"config", "--timeout", "5"}, want: "--timeout"},
+		"Attempts":  {reason: "one attempt or all", args: []string{"logs", "a.b", "--attempt", "1", "--all-attempts"}, want: "can't be used together"},
+		"Nothing":   {reason: "a deploy needs pipelines", args: []string{"deploy"}, want: "say what to deploy: --file, or fully qualified names", ours: true},
+		"NoTarget":  {reason: "nothing is not everything", args: []string{"kill"}, want: "their fully qualified names, --selector, or --all", ours: true},
+		"TwoWays":   {reason: "which of the two is meant is not guessed", args: []string{"delete", "a.b", "--all"}, want: "one of the three", ours: true},
+		"Selector":  {reason: "so it is of a selector", args: []string{"disable", "-l", "a=b", "--all"}, want: "one of the three", ours: true},
+		"Override":  {reason: "an override is an object", args: []string{"run", "a.b", "--override", "[1]"}, want: "--override is not a JSON object", ours: true},
+		"AfterOnly": {reason: "pages have a form of their own", args: []string{"logs", "a.b", "--after", "1"}, want: "--after is for --page", ours: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +126,7 @@ func TestWrongArguments(t *testing.T) {
 			assert.Empty(t, got.out, tc.reason)
 			assert.Contains(t, got.errOut, "pipelinectl: ", tc.reason)
 			assert.Contains(t, got.errOut, tc.want, tc.reason)
-			assert.Contains(t, got.errOut, "see pipelinectl --help", tc.reason)
+			assert.Equal(t, !tc.ours, strings.Contains(got.errOut, "see pipelinectl --help"), tc.reason)
 		})
 	}
 }
@@ -133,8 +145,32 @@ func TestBadInput(t *testing.T) {
 		args   func(*testing.T) []string
 		want   []string
 	}{
-		"NoFile":       {reason: "a path is mistyped", args: with("deploy", "-f", "/does/not/exist.yaml"), want: []string{"/does/not/exist.yaml", "no such file"}},
-		"Folder":       {reason: "a folder is no file", args: with("deploy", "-f", "/sys/kernel"), want: []string{"folder /sys/kernel has no .json, .yaml or .yml file"}},
+		"NoFile": {reason: "a path is mistyped", args: with("deploy", "-f", "/does/not/exist.yaml"), want: []string{"/does/not/exist.yaml", "no such file"}},
+		"Folder": {
+			reason: "a folder may be the wrong one", args: func(t *testing.T) []string { t.Helper(); return []string{"deploy", "-f", t.TempDir()} },
+			want: []string{"has no .json, .yaml or .yml file"},
+		},
+		"SeveralFiles": {
+			reason: "all that is wrong is said at once",
+			args: func(t *testing.T) []string {
+				t.Helper()
+				return []string{"deploy", "-f", write(t, "a.yaml", "name: a\n"), "-f", "/does/not/exist", "-f", write(t, "b.yaml", strings.Replace(goodPipeline, "metadata", "teleport", 1))}
+			},
+			want: []string{"a.yaml: document 1: pipelineType is missing", "/does/not/exist: no such file", `b.yaml: document 1: pipeline svc.nightly: pipeline type is not supported: "teleport"`},
+		},
+		"Twice":       {reason: "which of the two would win is chance", args: deploy("a.yaml", goodPipeline+"---\n"+goodPipeline), want: []string{"pipeline svc.nightly is there twice; leave one of them out"}},
+		"ServiceOnly": {reason: "a service alone is nothing to deploy", args: deploy("a.yaml", "name: svc\nserviceType: Mysql\n"), want: []string{"no ingestion pipeline in it"}},
+		"BadInList":   {reason: "which one of a list is told", args: deploy("a.json", `[{"name":"a","serviceType":"Mysql"},{"name":"b"}]`), want: []string{"entity 2: pipelineType is missing"}},
+		"NoOverride":  {reason: "a path is mistyped", args: with("run", "a.b", "--override", "@/does/not/exist.json"), want: []string{"--override: open /does/not/exist.json: no such file"}},
+		"NoEntity":    {reason: "an automation is an entity", args: func(t *testing.T) []string { t.Helper(); return []string{"automate", "-f", write(t, "a", "{{")} }, want: []string{"is neither JSON nor YAML"}},
+		"RenderNoType": {reason: "without a server nobody knows", args: func(t *testing.T) []string {
+			t.Helper()
+			return []string{"render", "--openmetadata-url", "http://om/api", "-f", write(t, "a.yaml", goodPipeline)}
+		}, want: []string{"the type of its service svc is not known without a server"}},
+		"RenderNoURL": {reason: "nor where the pods find it", args: func(t *testing.T) []string {
+			t.Helper()
+			return []string{"render", "-f", write(t, "a.yaml", goodPipeline)}
+		}, want: []string{"brings no openMetadataServerConnection: give --openmetadata-url"}},
 		"Pod":          {reason: "any object may be given by mistake", args: deploy("pod.yaml", "kind: Pod\nmetadata: {name: x}\n"), want: []string{"pod.yaml: document 1: name is missing: no ingestion pipeline in it", "see examples/"}},
 		"Text":         {reason: "so may any text", args: deploy("text", "hello"), want: []string{"text: document 1: no ingestion pipeline in it"}},
 		"NotYAML":      {reason: "so may any bytes", args: deploy("bytes", "{{\x00"), want: []string{"no ingestion pipeline in it"}},
@@ -177,20 +213,28 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-func TestReadPipelines(t *testing.T) {
+func TestReadEntities(t *testing.T) {
 	t.Parallel()
 	second := strings.Replace(goodPipeline, "nightly", "hourly", 1)
+	const (
+		service = "name: svc\nserviceType: Mysql\n"
+		entity  = `{"name":"a","pipelineType":"metadata","service":{"name":"svc"},"sourceConfig":{},"changeDescription":{"x":[1]}}`
+	)
 	cases := map[string]struct {
-		reason string
-		text   string
-		want   []string
+		reason  string
+		text    string
+		want    []string
+		service string
 	}{
 		"One":      {reason: "YAML", text: goodPipeline, want: []string{"svc.nightly"}},
 		"Several":  {reason: "documents are divided by ---", text: goodPipeline + "---\n" + second, want: []string{"svc.nightly", "svc.hourly"}},
 		"Comments": {reason: "a comment before the first --- is no document", text: "# These run at night.\n---\n" + goodPipeline + "---\n# The end.\n", want: []string{"svc.nightly"}},
-		"JSON":     {reason: "OpenMetadata's API gives JSON", text: `{"name":"a","pipelineType":"metadata","service":{"name":"svc"},"sourceConfig":{},"changeDescription":{"x":[1]}}`, want: []string{"svc.a"}},
+		"JSON":     {reason: "OpenMetadata's API gives JSON", text: entity, want: []string{"svc.a"}},
+		"Array":    {reason: "several of them", text: "[" + entity + "]", want: []string{"svc.a"}},
+		"Page":     {reason: "or a page of its list", text: `{"data":[` + entity + `],"paging":{"total":1}}`, want: []string{"svc.a"}},
 		"Windows":  {reason: "lines may end as Windows has it", text: strings.ReplaceAll(goodPipeline+"---\n"+second, "\n", "\r\n"), want: []string{"svc.nightly", "svc.hourly"}},
 		"Long":     {reason: "a pipeline can have many filters", text: goodPipeline + "description: " + strings.Repeat("x", 1<<20) + "\n", want: []string{"svc.nightly"}},
+		"Service":  {reason: "with its service, no server needs to be asked", text: service + "---\n" + goodPipeline, want: []string{"svc.nightly"}, service: "Mysql"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -202,11 +246,29 @@ func TestReadPipelines(t *testing.T) {
 				names[i] = found.pipelines[i].FQN()
 			}
 			assert.Equal(t, tc.want, names, tc.reason)
+			fitting := found.serviceOf(found.pipelines[0])
+			if tc.service == "" {
+				assert.Nil(t, fitting, tc.reason)
+			} else if assert.NotNil(t, fitting, tc.reason) {
+				assert.Equal(t, tc.service, fitting.ServiceType)
+			}
 		})
 	}
 }
 
-func TestReadPipelinesFromStandardInput(t *testing.T) {
+func TestReadEntitiesOfAFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	for name, text := range map[string]string{"a.yaml": goodPipeline, "b.json": `{"name":"svc","serviceType":"Mysql"}`, "README.md": "# Not for us"} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
+	}
+	found, err := readEntities([]string{folder})
+	require.NoError(t, err)
+	assert.Len(t, found.pipelines, 1)
+	assert.Len(t, found.services, 1)
+}
+
+func TestReadEntitiesFromStandardInput(t *testing.T) {
 	file, err := os.Open(write(t, "in.yaml", goodPipeline))
 	require.NoError(t, err)
 	before := os.Stdin
@@ -217,14 +279,30 @@ func TestReadPipelinesFromStandardInput(t *testing.T) {
 	assert.Len(t, found.pipelines, 1)
 }
 
-func TestExamplesAreGood(t *testing.T) {
+func TestReadOverride(t *testing.T) {
 	t.Parallel()
-	found, err := readEntities([]string{"../../examples"})
+	want := map[string]any{"rows": 20.0}
+	got, err := readOverride(`{"rows":20}`)
 	require.NoError(t, err)
-	require.NotEmpty(t, found.pipelines)
-	for _, pipeline := range found.pipelines {
-		assert.NotNil(t, found.serviceOf(pipeline), "the service of %s is beside it", pipeline.FQN())
-	}
+	assert.Equal(t, want, got)
+	got, err = readOverride("@" + write(t, "override.json", `{"rows":20}`))
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
+
+// TestExamples renders what the examples make, which is all that a deploy of them would.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../examples/*.yaml")
+	require.NoError(t, err)
+	args := []string{"render", "--openmetadata-url", "http://om:8585/api", "--openmetadata-token", "hunter2", "-f", strings.Join(files, ",")}
+	got := execute(args...)
+	require.Equal(t, 0, got.code, got.errOut)
+	assert.Equal(t, (len(files)-strings.Count(strings.Join(files, " "), ".service.yaml"))*2, strings.Count(got.out, "---\n"), "a ConfigMap and a Secret of each")
+	assert.NotContains(t, got.out, "hunter2")
+	got = execute(append(args, "--show-secrets")...)
+	require.Equal(t, 0, got.code, got.errOut)
+	assert.Contains(t, got.out, "hunter2")
 }
 
 // kubeconfig is for a server that answers each request the same.
@@ -272,7 +350,7 @@ func TestExitCodes(t *testing.T) {
 		"NotDeployed":    {reason: "what to do first is told", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"kill", "svc.nightly"}, code: exitError, want: "pipelinectl deploy -f FILE"},
 		"DeleteNothing":  {reason: "so it is for all commands", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"delete", "svc.nightly"}, code: exitError, want: "the pipeline is not deployed"},
 		"UnknownService": {reason: "OpenMetadata must know the service", args: []string{"deploy", "-f", "OTHER"}, code: exitError, want: "cannot read databaseService nowhere"},
-		"OneIsBad":       {reason: "the good one is not deployed: the cluster, which would refuse, is not asked", kube: refusing(apierrors.NewForbidden(things, "x", nil)), args: []string{"deploy", "-f", "FILE", "-f", "OTHER"}, code: exitError, want: "cannot read databaseService nowhere"},
+		"SeveralFail":    {reason: "each pipeline's failure is told", args: []string{"deploy", "-f", "OTHER", "-f", "THIRD"}, code: exitError, want: "cannot read databaseService elsewhere"},
 		"Timeout":        {reason: "a server that does not answer does not hold the command", kube: hanging(), args: []string{"run", "svc.nightly", "--timeout", "200ms"}, code: exitError, want: "the command's --timeout of 200ms is over"},
 	}
 	for name, tc := range cases {
@@ -289,6 +367,7 @@ func TestExitCodes(t *testing.T) {
 			}
 			files := map[string]string{
 				"FILE": write(t, "good.yaml", goodPipeline), "OTHER": write(t, "other.yaml", strings.Replace(goodPipeline, "name: svc", "name: nowhere", 1)),
+				"THIRD": write(t, "third.yaml", strings.Replace(goodPipeline, "name: svc", "name: elsewhere", 1)),
 			}
 			args := slices.Concat([]string{"--kubeconfig", kubeconfig(t, tc.kube), "--openmetadata-url", om.URL, "--openmetadata-token", token}, tc.args)
 			for i, arg := range args {

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"sigs.k8s.io/yaml"
 
 	"github.com/pipelinectl/pipelinectl/internal/golden"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
@@ -96,6 +96,7 @@ func TestStatusText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			golden.Assert(t, tc.file, statusText(&tc.status, false)+"\n")
+			golden.Assert(t, strings.TrimSuffix(tc.file, ".txt")+"-wide.txt", statusText(&tc.status, true)+"\n")
 		})
 	}
 }
@@ -103,23 +104,39 @@ func TestStatusText(t *testing.T) {
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	result := k8sclient.RunResult{FQN: "svc.nightly", RunID: "r", JobName: "j"}
-	for format, parse := range map[string]func([]byte, any) error{
-		"json": json.Unmarshal, "yaml": func(data []byte, into any) error { return yaml.Unmarshal(data, into) },
-	} {
+	all := view{data: result, text: "for people", wide: "for people with wide screens", names: []string{"r", "s"}}
+	cases := map[string]struct {
+		reason string
+		view   view
+		want   string
+	}{
+		"table": {reason: "for people", view: all, want: "for people\n"},
+		"wide":  {reason: "with more columns", view: all, want: "for people with wide screens\n"},
+		"name":  {reason: "for xargs", view: all, want: "r\ns\n"},
+		"json":  {reason: "for programs", view: all, want: "{\n  \"fullyQualifiedName\": \"svc.nightly\",\n  \"runId\": \"r\",\n  \"jobName\": \"j\"\n}\n"},
+		"yaml":  {reason: "for both", view: all, want: "---\nfullyQualifiedName: svc.nightly\njobName: j\nrunId: r\n"},
+	}
+	for format, tc := range cases {
 		var out bytes.Buffer
-		require.NoError(t, streams{out: &out}.print(outputFlag{Output: format}, view{data: result, text: "for people"}))
-		var got k8sclient.RunResult
-		require.NoError(t, parse(out.Bytes(), &got))
-		assert.Equal(t, result, got)
+		require.NoError(t, streams{out: &out}.print(outputFlag{Output: format}, tc.view))
+		assert.Equal(t, tc.want, out.String(), tc.reason)
+		require.ErrorIs(t, streams{out: closed{}}.print(outputFlag{Output: format}, tc.view), errClosed, "a full disk or a closed pipe is told")
 	}
 	var out bytes.Buffer
-	require.NoError(t, streams{out: &out}.print(outputFlag{Output: "table"}, view{data: result, text: "for people", names: []string{"r"}}))
-	assert.Equal(t, "for people\n", out.String())
-	out.Reset()
-	require.NoError(t, streams{out: &out}.print(outputFlag{Output: "name"}, view{data: result, text: "for people", names: []string{"r"}}))
-	assert.Equal(t, "r\n", out.String())
-	for _, format := range []string{"table", "wide", "json", "yaml", "name"} {
-		require.ErrorIs(t, streams{out: closed{}}.print(outputFlag{Output: format}, view{data: result, text: "x", names: []string{"r"}}), errClosed, "a full disk or a closed pipe is told")
+	require.NoError(t, streams{out: &out}.print(outputFlag{Output: "wide"}, view{text: "for people"}))
+	assert.Equal(t, "for people\n", out.String(), "a result may have no wide form")
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	got := table([]string{"A", "B"}, []string{"", "two\nlines\tand more"}, []string{"long cell", ""})
+	assert.Equal(t, "A           B\n-           two lines and more\nlong cell   -", got)
+}
+
+func TestCommandName(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{"/usr/bin/pipelinectl": "pipelinectl", "kubectl-pipeline": "kubectl pipeline", "/tmp/x.test": "pipelinectl"} {
+		assert.Equal(t, want, commandName(file))
 	}
 }
 

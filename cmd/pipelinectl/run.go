@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -25,8 +26,9 @@ var errRunFailed = errors.New("the run did not succeed")
 func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 	options := k8sclient.RunOptions{}
 	if cmd.Override != "" {
-		if err := json.Unmarshal([]byte(cmd.Override), &options.AppConfig); err != nil {
-			return usageError{fmt.Errorf("--override is not a JSON object: %w", err)}
+		var err error
+		if options.AppConfig, err = readOverride(cmd.Override); err != nil {
+			return err
 		}
 	}
 	c, ctx, cancel, err := g.connectFor(ctx, cmd.Wait)
@@ -56,6 +58,22 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return fmt.Errorf("%w: run %s, state %s: %s", errRunFailed, result.RunID, record.State, record.Cause())
 	}
 	return nil
+}
+
+// readOverride takes a JSON object, or @ and the path of a file with one.
+func readOverride(text string) (map[string]any, error) {
+	if path, ok := strings.CutPrefix(text, "@"); ok {
+		data, err := readFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("--override: %w", err)
+		}
+		text = string(data)
+	}
+	var config map[string]any
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		return nil, usageError{fmt.Errorf("--override is not a JSON object: %w", err)}
+	}
+	return config, nil
 }
 
 type automateCmd struct {

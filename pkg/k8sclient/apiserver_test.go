@@ -31,6 +31,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
 const namespace = "pipelines"
@@ -46,6 +48,7 @@ type apiServer struct {
 	before  func(req *http.Request) *apierrors.StatusError
 	version int
 	objects map[string]object // by resource/name
+	logs    map[string]string // by pod
 }
 
 // converter is one for all: making it takes longer than a test.
@@ -53,7 +56,7 @@ var converter = sync.OnceValue(func() managedfields.TypeConverter { return apply
 
 func startAPIServer(t *testing.T) *apiServer {
 	t.Helper()
-	s := &apiServer{version: 1, objects: map[string]object{}}
+	s := &apiServer{version: 1, objects: map[string]object{}, logs: map[string]string{}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	s.url = server.URL
@@ -164,6 +167,15 @@ func (s *apiServer) get(resource, name string) object {
 	return nil
 }
 
+// change edits an object as its controller would.
+func (s *apiServer) change(resource, name string, edit func(object)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := resource + "/" + name
+	edit(s.objects[key])
+	s.store(key, s.objects[key])
+}
+
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	before := s.before
@@ -185,9 +197,34 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		reply(w, http.StatusOK, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	case len(rest) == 2:
 		s.collection(w, req, rest[1])
+	case len(rest) == 4 && rest[3] == "log":
+		s.log(w, req, rest[2])
 	default:
 		s.one(w, req, rest[1], rest[2])
 	}
+}
+
+// setLog makes the log of a pod's only container.
+func (s *apiServer) setLog(pod, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logs[pod] = text
+}
+
+// log gives the last lines, as many as are asked for, as the kubelet does.
+func (s *apiServer) log(w http.ResponseWriter, req *http.Request, pod string) {
+	s.mu.Lock()
+	text, ok := s.logs[pod]
+	s.mu.Unlock()
+	if !ok || req.URL.Query().Get("container") != identity.ContainerName {
+		refuse(w, apierrors.NewBadRequest("container is waiting to start"))
+		return
+	}
+	if wanted, err := strconv.Atoi(req.URL.Query().Get("tailLines")); err == nil {
+		lines := strings.SplitAfter(text, "\n")
+		text = strings.Join(lines[max(0, len(lines)-1-wanted):], "")
+	}
+	fmt.Fprint(w, text)
 }
 
 func (s *apiServer) collection(w http.ResponseWriter, req *http.Request, resource string) {
@@ -227,7 +264,7 @@ func (s *apiServer) list(w http.ResponseWriter, req *http.Request, resource stri
 	}
 	kinds := map[string][2]string{
 		"configmaps": {"v1", "ConfigMapList"}, "secrets": {"v1", "SecretList"}, "pods": {"v1", "PodList"},
-		"cronjobs": {"batch/v1", "CronJobList"}, "jobs": {"batch/v1", "JobList"},
+		"events": {"v1", "EventList"}, "cronjobs": {"batch/v1", "CronJobList"}, "jobs": {"batch/v1", "JobList"},
 	}
 	reply(w, http.StatusOK, map[string]any{
 		"apiVersion": kinds[resource][0], "kind": kinds[resource][1], "metadata": meta, "items": items[from:],
@@ -251,6 +288,9 @@ func (s *apiServer) one(w http.ResponseWriter, req *http.Request, resource, name
 		refuse(w, apierrors.NewNotFound(group, name))
 	case req.Method == http.MethodPatch:
 		patched, err := mergePatch(live, body(req))
+		if err == nil && patched.GetResourceVersion() != live.GetResourceVersion() {
+			err = apierrors.NewConflict(group, name, fmt.Errorf("version %s is not the latest", patched.GetResourceVersion()))
+		}
 		if err == nil {
 			s.store(key, patched)
 		}
@@ -410,13 +450,4 @@ func reply(w http.ResponseWriter, code int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_, _ = w.Write(data)
-}
-
-// change edits an object as its controller would.
-func (s *apiServer) change(resource, name string, edit func(object)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := resource + "/" + name
-	edit(s.objects[key])
-	s.store(key, s.objects[key])
 }

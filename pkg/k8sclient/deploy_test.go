@@ -290,7 +290,7 @@ func TestDeploysAtOnce(t *testing.T) {
 	for name, before := range map[string]*omapi.IngestionPipeline{"New": nil, "Known": newPipeline(edited(99), withToken("token-99"))} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, client := prepared(t, before)
+			server, _ := prepared(t, before)
 			var wg sync.WaitGroup
 			errs := make([]error, deploys)
 			pipelines := make([]*omapi.IngestionPipeline, deploys)
@@ -298,6 +298,7 @@ func TestDeploysAtOnce(t *testing.T) {
 				pipelines[n] = newPipeline(edited(n), withToken(fmt.Sprintf("token-%d", n)), func(p *omapi.IngestionPipeline) {
 					p.AirflowConfig.ScheduleInterval = fmt.Sprintf("%d * * * *", n)
 				})
+				client := newTestClient(t, server) // Of another process: those of one take turns.
 				wg.Go(func() {
 					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					defer cancel()
@@ -337,11 +338,8 @@ func TestAnotherDeployInBetween(t *testing.T) {
 				server.intercept(func(req *http.Request) *apierrors.StatusError {
 					if req.Method == http.MethodPatch && writes.Add(1) == n {
 						server.intercept(nil)
-						// Another process: deploys of one client take turns.
-						another, err := New(client.kube, client.om, client.config)
-						if err == nil {
-							_, err = deploy(t, another, tc.other)
-						}
+						// Of another process: those of one take turns.
+						_, err := deploy(t, newTestClient(t, server), tc.other)
 						otherDone <- err
 					}
 					return nil

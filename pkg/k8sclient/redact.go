@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,6 +67,8 @@ type redactor struct {
 }
 
 func newRedactor(out io.Writer, values []string) *redactor {
+	// A Secret that was edited by hand may have an empty value, which is everywhere.
+	values = slices.DeleteFunc(slices.Clone(values), func(value string) bool { return value == "" })
 	r := &redactor{out: out, replace: diagnostics.NewRedactor(values), values: values}
 	for _, value := range values {
 		r.overlap = max(r.overlap, len(value))

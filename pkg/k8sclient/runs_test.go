@@ -149,13 +149,14 @@ func TestRunWhoseJobIsThere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	job := NewJob(&w.client.config, newPipeline(), testRunID, testTimestamp)
-	for range 2 {
-		_, err := w.client.createJob(t.Context(), job)
-		require.NoError(t, err, "it is this very Job")
-	}
+	created, err := w.client.createJob(t.Context(), job)
+	require.NoError(t, err)
+	again, err := w.client.createJob(t.Context(), job)
+	require.NoError(t, err, "it is this very Job")
+	assert.Equal(t, created.UID, again.UID)
 	other := NewJob(&w.client.config, newPipeline(), testRunID[:8]+"-ffff-7222-8333-444455556666", testTimestamp)
 	require.Equal(t, job.Name, other.Name)
-	_, err := w.client.createJob(t.Context(), other)
+	_, err = w.client.createJob(t.Context(), other)
 	require.True(t, apierrors.IsAlreadyExists(err), "another run's Job is not this one's")
 }
 
@@ -406,7 +407,7 @@ func TestStatus(t *testing.T) {
 	require.Len(t, byID, 5)
 	assert.Equal(t, string(scheduled.UID), status.Runs[0].RunID, "newest first")
 	assert.Equal(t, gone, status.Runs[4].RunID)
-	assert.Equal(t, RunStatus{RunID: string(scheduled.UID), State: omapi.StateQueued, Started: scheduled.CreationTimestamp.Time, JobName: scheduled.Name, Job: "Active", Cause: "its pod is not made yet"}, localised(byID[string(scheduled.UID)], scheduled.CreationTimestamp.Time))
+	assert.Equal(t, RunStatus{RunID: string(scheduled.UID), State: omapi.StateQueued, Started: scheduled.CreationTimestamp.Time, Cause: "its pod is not made yet", JobName: scheduled.Name, Job: "Active"}, localised(byID[string(scheduled.UID)], scheduled.CreationTimestamp.Time))
 	assert.Equal(t, "Active", byID[active.RunID].Job)
 	assert.Equal(t, "Failed", byID[failed.RunID].Job)
 	assert.Equal(t, "Complete", byID[complete.RunID].Job)

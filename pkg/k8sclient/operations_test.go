@@ -1,0 +1,497 @@
+package k8sclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/workflow"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+func TestToggle(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline())
+	steps := []struct {
+		reason  string
+		call    func(context.Context, string) (*ToggleResult, error)
+		enabled bool
+		changed bool
+	}{
+		{reason: "on is on", call: func(ctx context.Context, fqn string) (*ToggleResult, error) { return client.SetEnabled(ctx, fqn, true) }, enabled: true},
+		{reason: "on goes off", call: client.Toggle, changed: true},
+		{reason: "off is off", call: func(ctx context.Context, fqn string) (*ToggleResult, error) {
+			return client.SetEnabled(ctx, fqn, false)
+		}},
+		{reason: "off goes on", call: client.Toggle, enabled: true, changed: true},
+	}
+	for _, step := range steps {
+		result, err := step.call(t.Context(), testFQN)
+		require.NoError(t, err, step.reason)
+		assert.Equal(t, &ToggleResult{FQN: testFQN, Schedule: "0 0 * * *", Enabled: step.enabled, Changed: step.changed}, result, step.reason)
+		cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+		require.True(t, ok)
+		assert.Equal(t, !step.enabled, *cronJob.Spec.Suspend, step.reason)
+	}
+}
+
+func TestToggleOf(t *testing.T) {
+	t.Parallel()
+	t.Run("OnDemand", func(t *testing.T) {
+		t.Parallel()
+		_, client := prepared(t, newPipeline(onDemand))
+		result, err := client.Toggle(t.Context(), testFQN)
+		require.NoError(t, err)
+		assert.Equal(t, &ToggleResult{FQN: testFQN, Enabled: true}, result, "there is nothing to turn off")
+	})
+	t.Run("Twice", func(t *testing.T) {
+		t.Parallel()
+		server, client := prepared(t, newPipeline())
+		var patches atomic.Int32
+		server.intercept(func(req *http.Request) *apierrors.StatusError {
+			if req.Method == http.MethodPatch && patches.Add(1) == 1 {
+				server.change("cronjobs", "om-cronjob-nightly", func(o object) {
+					if cronJob, ok := o.(*batchv1.CronJob); ok {
+						cronJob.Spec.Suspend = new(true)
+					}
+				})
+			}
+			return nil
+		})
+		result, err := client.Toggle(t.Context(), testFQN)
+		require.NoError(t, err)
+		assert.True(t, result.Enabled, "another has turned it off in between, so it goes on")
+	})
+	t.Run("NotOurs", func(t *testing.T) {
+		t.Parallel()
+		server, client := prepared(t, newPipeline(onDemand))
+		server.add(t, "somebody", &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "om-cronjob-nightly"}})
+		_, err := client.Toggle(t.Context(), testFQN)
+		require.ErrorIs(t, err, ErrNotOurs)
+	})
+	t.Run("NotDeployed", func(t *testing.T) {
+		t.Parallel()
+		_, client := prepared(t, nil)
+		_, err := client.SetEnabled(t.Context(), testFQN, true)
+		require.ErrorIs(t, err, ErrNotDeployed)
+	})
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, nil)
+	none, err := client.List(t.Context(), "")
+	require.NoError(t, err)
+	assert.Empty(t, none, "no pipelines is an answer")
+
+	named := func(name string, edits ...func(*omapi.IngestionPipeline)) *omapi.IngestionPipeline {
+		return newPipeline(append(edits, func(p *omapi.IngestionPipeline) { p.Name, p.FullyQualifiedName = name, "mysql_prod."+name })...)
+	}
+	lineage := func(p *omapi.IngestionPipeline) { p.PipelineType = omapi.PipelineLineage }
+	disabled := func(p *omapi.IngestionPipeline) { p.Enabled = new(false) }
+	for _, pipeline := range []*omapi.IngestionPipeline{named("b", onDemand, lineage), named("a", disabled)} {
+		_, err := deploy(t, client, pipeline)
+		require.NoError(t, err)
+	}
+	running, ended := NewJob(&client.config, named("a"), uuid.NewString(), 1), NewJob(&client.config, named("a"), uuid.NewString(), 1)
+	running.CreationTimestamp, ended.CreationTimestamp = metav1.Unix(200, 0), metav1.Unix(100, 0)
+	ended.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+	// Neither of these is a pipeline's, whatever their labels say.
+	notOurs := map[string]string{identity.LabelManagedBy: openMetadata, identity.LabelPipeline: "x"}
+	server.add(t, "somebody", running, ended,
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "x", Labels: notOurs}},
+		&batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Labels: notOurs}})
+	server.page = 1
+
+	all, err := client.List(t.Context(), "")
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	first, second := all[0], all[1]
+	assert.Equal(t, "mysql_prod.a", first.FQN, "by name")
+	assert.Equal(t, omapi.PipelineMetadata, first.Type)
+	assert.Equal(t, "0 0 * * *", first.Schedule)
+	assert.Equal(t, "Europe/Berlin", first.TimeZone)
+	assert.True(t, first.Suspended)
+	assert.Equal(t, 1, first.Active)
+	assert.Equal(t, running.Name, first.LastJob, "the newest")
+	assert.Equal(t, "Active", first.LastJobState)
+	assert.Equal(t, int64(1), first.Revision)
+	assert.Equal(t, "mysql_prod.b", second.FQN)
+	assert.Empty(t, second.Schedule)
+	assert.Empty(t, second.LastJob)
+
+	some, err := client.List(t.Context(), identity.LabelPipelineType+"=lineage")
+	require.NoError(t, err)
+	require.Len(t, some, 1)
+	assert.Equal(t, "mysql_prod.b", some[0].FQN)
+	_, err = client.List(t.Context(), "a b=c")
+	require.ErrorContains(t, err, "a b=c")
+	_, err = newTestClient(t, server, func(c *Config) { c.Namespace = "nowhere" }).List(t.Context(), "")
+	require.ErrorContains(t, err, "kubectl create namespace nowhere", "a missing namespace is no empty one")
+}
+
+func TestDeployAll(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server)
+	const count = 5
+	items := make([]DeployItem, count)
+	for n := range items {
+		items[n] = DeployItem{Service: mysql(), Pipeline: newPipeline(func(p *omapi.IngestionPipeline) {
+			p.Name, p.FullyQualifiedName = fmt.Sprintf("p%d", n), fmt.Sprintf("mysql_prod.p%d", n)
+		})}
+	}
+	server.add(t, "somebody", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "om-config-p2"}, Data: map[string]string{"config": "mine"}})
+	var (
+		mu   sync.Mutex
+		seen = map[int]bool{}
+	)
+	results, err := client.DeployAll(t.Context(), items, DeployOptions{}, func(item int, result *DeployResult, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[item] = (err == nil) == (result != nil)
+	})
+	require.ErrorIs(t, err, ErrNotOurs, "one that fails")
+	require.ErrorContains(t, err, "om-config-p2")
+	require.Len(t, results, count)
+	assert.Len(t, seen, count)
+	for n, result := range results {
+		assert.True(t, seen[n])
+		if n == 2 {
+			assert.Nil(t, result)
+			continue
+		}
+		require.NotNil(t, result, "does not stop the others")
+		assert.Equal(t, fmt.Sprintf("mysql_prod.p%d", n), result.FQN, "in the order of the items")
+		assert.Equal(t, ActionCreated, result.Action())
+	}
+	items = append(items[:2], items[3:]...)
+	var reads atomic.Int32
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodGet {
+			reads.Add(1)
+		}
+		return nil
+	})
+	results, err = client.DeployAll(t.Context(), items, DeployOptions{}, nil)
+	require.NoError(t, err)
+	for _, result := range results {
+		assert.Equal(t, ActionUnchanged, result.Action())
+	}
+	assert.Equal(t, int32(3), reads.Load(), "one list for each kind")
+}
+
+func application(config map[string]any) func(*omapi.IngestionPipeline) {
+	return func(p *omapi.IngestionPipeline) {
+		p.PipelineType = omapi.PipelineApplication
+		p.SourceConfig = map[string]any{"config": map[string]any{"sourcePythonClass": "a.B", "appConfig": config}}
+	}
+}
+
+func TestRunWithAnotherConfiguration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, application(map[string]any{"rows": 10, "password": "hunter2"}))
+	result, err := w.client.Run(t.Context(), testFQN, RunOptions{AppConfig: map[string]any{"rows": 20, "apiKey": "hunter3"}})
+	require.NoError(t, err)
+	job, ok := w.kube.get("jobs", result.JobName).(*batchv1.Job)
+	require.True(t, ok)
+	reference := variableOf(t, job.Spec.Template.Spec, identity.EnvConfig).ValueFrom.SecretKeyRef
+	require.NotNil(t, reference, "the pod reads the Secret of its run")
+	secret, ok := w.kube.get("secrets", reference.Name).(*corev1.Secret)
+	require.True(t, ok)
+	assert.Equal(t, reference.Name, variableOf(t, job.Spec.Template.Spec, identity.EnvConfigSecret).ValueFrom.SecretKeyRef.Name)
+	require.Len(t, secret.OwnerReferences, 1)
+	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID, "it goes when the Job goes")
+
+	public, err := workflow.Parse(string(secret.Data[reference.Key]))
+	require.NoError(t, err)
+	overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
+	require.NoError(t, err)
+	whole, err := workflow.Merge(public, overlay)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{"rows": 20, "password": "hunter2", "apiKey": "hunter3"}, whole["appConfig"])
+	assert.NotContains(t, string(secret.Data[reference.Key]), "hunter")
+	configMap, ok := w.kube.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+	require.True(t, ok)
+	assert.Contains(t, configMap.Data["config"], "rows: 10", "the pipeline's own is as it was")
+}
+
+func TestRunWithAnotherConfigurationRefuses(t *testing.T) {
+	t.Parallel()
+	override := RunOptions{AppConfig: map[string]any{"rows": 20}}
+	t.Run("NoApplication", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		_, err := w.client.Run(t.Context(), testFQN, override)
+		require.ErrorIs(t, err, ErrNoOverride)
+		pipelines, err := w.om.Pipelines()
+		require.NoError(t, err)
+		assert.Empty(t, pipelines[0].Runs, "there is no run of it")
+	})
+	t.Run("NoJob", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, application(nil))
+		before := w.kube.names()
+		w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+			if req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/jobs") {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "jobs"}, "x", errors.New("exceeded quota"))
+			}
+			return nil
+		})
+		_, err := w.client.Run(t.Context(), testFQN, override)
+		require.ErrorContains(t, err, "exceeded quota")
+		assert.Equal(t, before, w.kube.names(), "the run's Secret is removed")
+	})
+}
+
+func TestRunWhoseVariablesWereNotDeployed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.client.config.ExtraEnvVars = []corev1.EnvVar{{Name: "DB_PASSWORD", Value: "hunter2"}}
+	_, err := w.client.Run(t.Context(), testFQN, RunOptions{})
+	require.ErrorIs(t, err, ErrStale)
+	require.ErrorContains(t, err, "without variable DB_PASSWORD of extraEnvVars; deploy pipeline mysql_prod.nightly again")
+	assert.NotContains(t, err.Error(), "hunter2")
+	_, err = deploy(t, w.client, newPipeline())
+	require.NoError(t, err)
+	_, err = w.client.Run(t.Context(), testFQN, RunOptions{})
+	require.NoError(t, err)
+}
+
+func TestRunAutomation(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server)
+	entity := json.RawMessage(`{"name":"test-connection-1","fullyQualifiedName":"test-connection-1","request":{"password":"hunter2"}}`)
+	result, err := client.RunAutomation(t.Context(), entity)
+	require.NoError(t, err)
+	job, ok := server.get("jobs", result.JobName).(*batchv1.Job)
+	require.True(t, ok)
+	secret, ok := server.get("secrets", result.JobName).(*corev1.Secret)
+	require.True(t, ok)
+	assert.JSONEq(t, string(entity), string(secret.Data[secretKey]))
+	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID)
+	assert.NotContains(t, manifest(t, job), "hunter2")
+	assert.Equal(t, int32(0), *job.Spec.BackoffLimit)
+	assert.Equal(t, []string{"python", "run_automation.py"}, job.Spec.Template.Spec.Containers[0].Command)
+
+	for entity, want := range map[string]string{
+		`{{`: "is not JSON of the entity Workflow", `{}`: "has no name",
+		`{"name":"x","request":"` + strings.Repeat("x", 1<<17) + `"}`: "a container's variable can have 131071",
+	} {
+		_, err := client.RunAutomation(t.Context(), json.RawMessage(entity))
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run, job := w.start(t)
+	put := func(state omapi.PipelineState) {
+		t.Helper()
+		timestamp, err := strconv.ParseInt(job.Annotations[identity.AnnotationTimestamp], 10, 64)
+		require.NoError(t, err)
+		require.NoError(t, w.om.Client(t).PutStatus(t.Context(), testFQN, &omapi.PipelineStatus{RunID: run.RunID, State: state, Timestamp: timestamp}))
+	}
+	put(omapi.StateFailed)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := w.client.Wait(ctx, testFQN, run.RunID, nil)
+	require.ErrorContains(t, err, "run "+run.RunID+" of pipeline mysql_prod.nightly goes on, state failed", "a Job that tries again makes it running again")
+
+	w.end(run.JobName, batchv1.JobFailed)
+	w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusServiceUnavailable, Path: "pipelineStatus", Count: 1})
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var states []omapi.PipelineState
+	record, err := w.client.Wait(ctx, testFQN, run.RunID, func(state omapi.PipelineState) { states = append(states, state) })
+	require.NoError(t, err, "a server that is away for a moment is asked again")
+	assert.Equal(t, omapi.StateFailed, record.State)
+	assert.Equal(t, []omapi.PipelineState{omapi.StateFailed}, states)
+}
+
+// addPod gives a run a pod, as the Job's controller does.
+func (w *world) addPod(t *testing.T, name string, job *batchv1.Job, created int64, status corev1.PodStatus) {
+	t.Helper()
+	w.kube.add(t, "job-controller", &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0), Labels: map[string]string{batchv1.ControllerUidLabel: string(job.UID)}},
+		Status:     status,
+	})
+}
+
+func TestQueuedRuns(t *testing.T) {
+	t.Parallel()
+	state := func(state corev1.ContainerState) corev1.PodStatus {
+		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: identity.ContainerName, State: state}}}
+	}
+	cases := map[string]struct {
+		reason  string
+		pod     *corev1.PodStatus
+		edit    func(*batchv1.Job)
+		want    string
+		started bool
+	}{
+		"NoPod":       {reason: "the controller has not got to it", want: "its pod is not made yet"},
+		"Suspended":   {reason: "somebody has suspended the Job", edit: func(job *batchv1.Job) { job.Spec.Suspend = new(true) }, want: "the Job is suspended"},
+		"Image":       {reason: "the kubelet says what it waits for", pod: new(state(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not found"}})), want: "ErrImagePull: not found"},
+		"Creating":    {reason: "this is no news", pod: new(state(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}})), want: "waits for a node"},
+		"Unscheduled": {reason: "the scheduler says why", pod: &corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes"}}}, want: "Unschedulable: 0/3 nodes"},
+		"Running":     {reason: "it has started", pod: new(state(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})), started: true},
+		"Ended":       {reason: "an attempt has started and ended", pod: new(state(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}})), started: true},
+		"Finished":    {reason: "the run is over", edit: func(job *batchv1.Job) { condition(job, batchv1.JobFailed) }, started: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			run, job := w.start(t)
+			if tc.pod != nil {
+				w.addPod(t, "p", job, 1, *tc.pod)
+			}
+			if tc.edit != nil {
+				w.kube.change("jobs", run.JobName, func(o object) {
+					if job, ok := o.(*batchv1.Job); ok {
+						tc.edit(job)
+					}
+				})
+			}
+			queued, err := w.client.QueuedRuns(t.Context(), testFQN)
+			require.NoError(t, err)
+			if tc.started {
+				assert.Empty(t, queued, tc.reason)
+				return
+			}
+			require.Len(t, queued, 1)
+			assert.Equal(t, run.RunID, queued[0].RunID)
+			assert.Equal(t, omapi.StateQueued, queued[0].State)
+			assert.Equal(t, w.om.Run(t, testFQN, run.RunID).Timestamp, queued[0].Timestamp)
+			assert.Equal(t, tc.want, queued[0].Reason, tc.reason)
+		})
+	}
+}
+
+func condition(job *batchv1.Job, kind batchv1.JobConditionType) {
+	job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue})
+}
+
+func TestLogs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old, oldJob := w.start(t)
+	w.kube.change("jobs", old.JobName, func(o object) { o.SetCreationTimestamp(metav1.Unix(1, 0)) })
+	w.addPod(t, "old", oldJob, 1, corev1.PodStatus{})
+	_, job := w.start(t)
+	w.addPod(t, "second", job, 20, corev1.PodStatus{})
+	w.addPod(t, "first", job, 10, corev1.PodStatus{})
+	w.kube.setLog("old", "an old run\n")
+	w.kube.setLog("first", "first attempt\n")
+	w.kube.setLog("second", "a\nconnect with "+botToken+"\nlast line without an end")
+	const secondLog = "a\nconnect with <redacted>\nlast line without an end"
+	cases := map[string]struct {
+		reason  string
+		options LogOptions
+		want    string
+		err     string
+	}{
+		"Newest":   {reason: "the newest attempt of the newest run, without secrets", want: secondLog},
+		"First":    {reason: "attempts are counted from 1", options: LogOptions{Attempt: 1}, want: "first attempt\n"},
+		"All":      {reason: "oldest first, each with a head", options: LogOptions{Attempt: -1}, want: "==> attempt 1, pod first <==\nfirst attempt\n==> attempt 2, pod second <==\n" + secondLog},
+		"Run":      {reason: "a run by its id", options: LogOptions{RunID: old.RunID}, want: "an old run\n"},
+		"TooMany":  {reason: "how many there are is told", options: LogOptions{Attempt: 3}, err: "the run has 2 attempts, not 3"},
+		"NoSuch":   {reason: "a run may be gone", options: LogOptions{RunID: testRunID}, err: "has no Job of run " + testRunID},
+		"LastLine": {reason: "the kubelet counts", options: LogOptions{TailLines: 1}, want: "connect with <redacted>\nlast line without an end"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			err := w.client.Logs(t.Context(), testFQN, tc.options, &out)
+			if tc.err != "" {
+				require.ErrorIs(t, err, ErrNoLogs, tc.reason)
+				require.ErrorContains(t, err, tc.err, tc.reason)
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, tc.want, out.String(), tc.reason)
+		})
+	}
+}
+
+func TestLogsThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	err := w.client.Logs(t.Context(), testFQN, LogOptions{}, &bytes.Buffer{})
+	require.ErrorIs(t, err, ErrNoLogs)
+	require.ErrorContains(t, err, "has no Job of any run")
+	_, job := w.start(t)
+	err = w.client.Logs(t.Context(), testFQN, LogOptions{}, &bytes.Buffer{})
+	require.ErrorIs(t, err, ErrNoLogs)
+	require.ErrorContains(t, err, "has no pod")
+	w.addPod(t, "p", job, 1, corev1.PodStatus{Phase: corev1.PodPending})
+	err = w.client.Logs(t.Context(), testFQN, LogOptions{}, &bytes.Buffer{})
+	require.ErrorIs(t, err, ErrNoLogs, "a container that has not started has none")
+	require.ErrorContains(t, err, "pod p, phase Pending")
+}
+
+func TestLogPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, job := w.start(t)
+	w.addPod(t, "p", job, 1, corev1.PodStatus{})
+	text := strings.Repeat("\u8ba2\u5355 line\n", 90_000) // 1 MB, of characters of three bytes that a cut could go through.
+	w.kube.setLog("p", text)
+	var whole strings.Builder
+	after, total := "", 0
+	for page := 0; page == 0 || after != ""; page++ {
+		got, err := w.client.LogPage(t.Context(), testFQN, "", after)
+		require.NoError(t, err)
+		part := got["ingestion_task"]
+		assert.LessOrEqual(t, len(part), PageBytes)
+		assert.True(t, utf8.ValidString(part), "a page is not cut within a character")
+		whole.WriteString(part)
+		after = got["after"]
+		total, err = strconv.Atoi(got["total"])
+		require.NoError(t, err)
+		require.Less(t, page, total)
+	}
+	assert.Equal(t, 2, total)
+	assert.Equal(t, len(text), whole.Len())
+	assert.True(t, text == whole.String(), "the pages together are the log") //nolint:testifylint // A difference of 1 MB is nothing to show.
+	for _, after := range []string{"2", "-1", "x"} {
+		_, err := w.client.LogPage(t.Context(), testFQN, "", after)
+		require.ErrorIs(t, err, ErrNoPage, after)
+	}
+}
+
+func TestRedactorOfAnEmptyValue(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	r := newRedactor(&out, []string{"", "hunter2"})
+	text := strings.Repeat("x", 2*longestLine) + "hunter2"
+	_, err := r.Write([]byte(text))
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	assert.Equal(t, strings.Replace(text, "hunter2", "<redacted>", 1), out.String())
+}
