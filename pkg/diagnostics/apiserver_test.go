@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ type apiServer struct {
 	logs map[string]string
 	// forbidden paths are answered with 403, broken logs end early, hanging paths are not answered.
 	forbidden, broken, hanging *regexp.Regexp
+	// sent counts the bytes of logs.
+	sent *atomic.Int64
 }
 
 func (s *apiServer) start(t *testing.T) Reader {
@@ -110,7 +113,12 @@ func (s *apiServer) listEvents(w http.ResponseWriter, req *http.Request) {
 
 // log gives the last lines, as many as are asked for, as the kubelet does.
 func (s *apiServer) log(w http.ResponseWriter, req *http.Request, pod string) {
-	text, ok := s.logs[pod+"/"+req.URL.Query().Get("container")]
+	query := req.URL.Query()
+	key := pod + "/" + query.Get("container")
+	if query.Get("previous") == "true" {
+		key += "/previous"
+	}
+	text, ok := s.logs[key]
 	if !ok {
 		refuse(w, apierrors.NewBadRequest("container is waiting to start"))
 		return
@@ -125,6 +133,12 @@ func (s *apiServer) log(w http.ResponseWriter, req *http.Request, pod string) {
 	text = strings.Join(lines, "")
 	if matches(s.broken, req) {
 		w.Header().Set("Content-Length", strconv.Itoa(2*len(text)))
+	}
+	if limit, err := strconv.Atoi(query.Get("limitBytes")); err == nil {
+		text = text[:min(len(text), limit)]
+	}
+	if s.sent != nil {
+		s.sent.Add(int64(len(text)))
 	}
 	fmt.Fprint(w, text)
 }

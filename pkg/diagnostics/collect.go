@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -13,13 +12,14 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
-	// TailLines is how many of a log's last lines are kept, as OpenMetadata's exit_handler.py does.
-	TailLines = 500
-	// MaxLogBytes bounds those lines; one line can be of any length.
-	MaxLogBytes = 256 << 10
+	// maxAttempts is of how many attempts, newest first, logs and events are read.
+	maxAttempts = 5
+	// maxEvents bounds the events that are kept, newest first.
+	maxEvents = 100
 
 	legacyJobNameLabel = "job-name"
 )
@@ -28,6 +28,9 @@ const (
 type Target struct {
 	Namespace string
 	JobName   string
+	// Job and Pods are what the caller has seen of the run. They are used where the API does not have them any more.
+	Job  *batchv1.Job
+	Pods []corev1.Pod
 	// Redact are secret values that must not leave.
 	Redact []string
 }
@@ -37,6 +40,9 @@ type Run struct {
 	Namespace string       `json:"namespace"`
 	JobName   string       `json:"jobName"`
 	Job       *batchv1.Job `json:"-"`
+	// JobGone says that the Job was deleted; Job is then what the caller had seen of it.
+	JobGone    bool        `json:"jobGone,omitempty"`
+	Conditions []Condition `json:"conditions,omitempty"`
 	// Pods are the attempts, newest first.
 	Pods []Pod `json:"pods"`
 	// Events are those of the Job and its pods, oldest first.
@@ -44,33 +50,12 @@ type Run struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Pod is one attempt.
-type Pod struct {
-	Name       string      `json:"name"`
-	Node       string      `json:"node,omitempty"`
-	Phase      string      `json:"phase"`
-	Reason     string      `json:"reason,omitempty"`
-	Message    string      `json:"message,omitempty"`
-	Created    time.Time   `json:"created"`
-	Deleted    *time.Time  `json:"deleted,omitempty"`
-	Disruption string      `json:"disruption,omitempty"`
-	Containers []Container `json:"containers"`
-}
-
-// Container is one container of an attempt, init containers first.
-type Container struct {
-	Name string `json:"name"`
-	// State is waiting, running or terminated; empty where the kubelet has not said.
-	State    string    `json:"state,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
-	Message  string    `json:"message,omitempty"`
-	ExitCode int32     `json:"exitCode"`
-	Signal   int32     `json:"signal,omitempty"`
-	Restarts int32     `json:"restarts,omitempty"`
-	Started  time.Time `json:"started,omitzero"`
-	Finished time.Time `json:"finished,omitzero"`
-	// Log is the end of the log, valid UTF-8.
-	Log string `json:"log,omitempty"`
+// Condition is one of the Job's.
+type Condition struct {
+	Type    string `json:"type"`
+	Status  string `json:"status"`
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 // Event is one of Kubernetes' events.
@@ -84,29 +69,40 @@ type Event struct {
 }
 
 // Collect reads all that can be read before the context ends. It never fails: what could not be read is in Problems.
+// What does not need the answer of another request goes out at the same time.
 func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	run := &Run{Namespace: target.Namespace, JobName: target.JobName}
-	c := &collector{reader: reader, run: run, redact: NewRedactor(target.Redact)}
-	var wg sync.WaitGroup
-	wg.Go(func() { c.job(ctx) })
+	c := &collector{reader: reader, run: run, target: target, redact: NewRedactor(target.Redact)}
+	var (
+		wg, job sync.WaitGroup
+		pods    []corev1.Pod
+	)
+	job.Go(func() { c.job(ctx) })
 	wg.Go(func() { c.events(ctx, "Job", target.JobName) })
-	pods := c.pods(ctx)
+	pods = c.pods(ctx)
+	job.Wait()
+	pods = c.own(pods)
 	run.Pods = make([]Pod, len(pods))
 	for i := range pods {
 		run.Pods[i] = newPod(&pods[i], c.redact)
+		if i >= maxAttempts {
+			continue
+		}
 		wg.Go(func() { c.events(ctx, "Pod", pods[i].Name) })
 		for k := range run.Pods[i].Containers {
-			wg.Go(func() { c.log(ctx, pods[i].Name, &run.Pods[i].Containers[k]) })
+			c.logs(ctx, &wg, &run.Pods[i], &run.Pods[i].Containers[k])
 		}
 	}
 	wg.Wait()
 	slices.SortStableFunc(run.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	run.Events = run.Events[max(0, len(run.Events)-maxEvents):]
 	slices.Sort(run.Problems)
 	return run
 }
 
 type collector struct {
 	reader Reader
+	target Target
 	redact *strings.Replacer
 	mu     sync.Mutex // guards run.Events and run.Problems
 	run    *Run
@@ -123,11 +119,25 @@ func (c *collector) problem(what string, err error) {
 
 func (c *collector) job(ctx context.Context) {
 	job, err := c.reader.Job(ctx, c.run.JobName)
-	if err != nil {
+	known := c.target.Job
+	switch {
+	case err == nil && (known == nil || known.UID == job.UID):
+		c.run.Job = job
+	case known != nil && (err == nil || apierrors.IsNotFound(err)):
+		// One of the same name may have been made since.
+		c.run.Job, c.run.JobGone = known, true
+	default:
+		c.run.Job = known
 		c.problem("Job "+c.run.JobName, err)
+	}
+	if c.run.Job == nil {
 		return
 	}
-	c.run.Job = job
+	for _, condition := range c.run.Job.Status.Conditions {
+		c.run.Conditions = append(c.run.Conditions, Condition{
+			Type: string(condition.Type), Status: string(condition.Status), Reason: condition.Reason, Message: condition.Message,
+		})
+	}
 }
 
 func (c *collector) pods(ctx context.Context) []corev1.Pod {
@@ -138,13 +148,34 @@ func (c *collector) pods(ctx context.Context) []corev1.Pod {
 			return nil
 		}
 		if len(pods) > 0 {
-			slices.SortFunc(pods, func(a, b corev1.Pod) int {
-				return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
-			})
 			return pods
 		}
 	}
 	return nil
+}
+
+// own are the Job's pods, newest first, those too that only the caller has seen. An older Job of the same name may have
+// left pods; which are this one's the UID says.
+func (c *collector) own(pods []corev1.Pod) []corev1.Pod {
+	seen := map[types.UID]bool{}
+	for i := range pods {
+		seen[pods[i].UID] = true
+	}
+	for i := range c.target.Pods {
+		if !seen[c.target.Pods[i].UID] {
+			pods = append(pods, c.target.Pods[i])
+		}
+	}
+	if c.run.Job != nil && c.run.Job.UID != "" {
+		pods = slices.DeleteFunc(pods, func(pod corev1.Pod) bool {
+			owner := cmp.Or(pod.Labels[batchv1.ControllerUidLabel], pod.Labels["controller-uid"])
+			return owner != "" && owner != string(c.run.Job.UID)
+		})
+	}
+	slices.SortFunc(pods, func(a, b corev1.Pod) int {
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	})
+	return pods
 }
 
 func (c *collector) events(ctx context.Context, kind, name string) {
@@ -158,68 +189,6 @@ func (c *collector) events(ctx context.Context, kind, name string) {
 	for i := range events {
 		c.run.Events = append(c.run.Events, newEvent(&events[i], c.redact))
 	}
-}
-
-func (c *collector) log(ctx context.Context, pod string, container *Container) {
-	if container.State != stateRunning && container.State != stateTerminated {
-		return
-	}
-	lines := int64(TailLines)
-	stream, err := c.reader.Log(ctx, pod, &corev1.PodLogOptions{Container: container.Name, TailLines: &lines})
-	if err != nil {
-		c.problem(fmt.Sprintf("the log of container %s of pod %s", container.Name, pod), err)
-		return
-	}
-	defer func() { _ = stream.Close() }()
-	tail := newTail(MaxLogBytes)
-	if _, err := io.Copy(tail, stream); err != nil {
-		c.problem(fmt.Sprintf("the end of the log of container %s of pod %s", container.Name, pod), err)
-	}
-	container.Log = c.redact.Replace(clean(tail.String()))
-}
-
-const (
-	stateWaiting    = "waiting"
-	stateRunning    = "running"
-	stateTerminated = "terminated"
-)
-
-func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
-	out := Pod{
-		Name: pod.Name, Node: pod.Spec.NodeName, Phase: string(pod.Status.Phase),
-		Reason: pod.Status.Reason, Message: pod.Status.Message, Created: pod.CreationTimestamp.Time,
-	}
-	if pod.DeletionTimestamp != nil {
-		out.Deleted = &pod.DeletionTimestamp.Time
-	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
-			out.Disruption = condition.Reason
-		}
-	}
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		container := newContainer(&status)
-		// With another TerminationMessagePolicy the kubelet puts the end of a log here.
-		container.Message = redact.Replace(clean(container.Message))
-		out.Containers = append(out.Containers, container)
-	}
-	return out
-}
-
-func newContainer(status *corev1.ContainerStatus) Container {
-	out := Container{Name: status.Name, Restarts: status.RestartCount}
-	switch {
-	case status.State.Terminated != nil:
-		t := status.State.Terminated
-		out.State, out.Reason, out.Message = stateTerminated, t.Reason, t.Message
-		out.ExitCode, out.Signal = t.ExitCode, t.Signal
-		out.Started, out.Finished = t.StartedAt.Time, t.FinishedAt.Time
-	case status.State.Running != nil:
-		out.State, out.Started = stateRunning, status.State.Running.StartedAt.Time
-	case status.State.Waiting != nil:
-		out.State, out.Reason, out.Message = stateWaiting, status.State.Waiting.Reason, status.State.Waiting.Message
-	}
-	return out
 }
 
 func newEvent(event *corev1.Event, redact *strings.Replacer) Event {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -201,7 +202,6 @@ func TestCollectWithoutPermission(t *testing.T) {
 			reason: "exit codes tell enough", forbidden: "/log$",
 			problems: []string{
 				"cannot read the log of container ingestion of pod " + jobName + "-aaaaa", "cannot read the log of container ingestion of pod " + jobName + "-bbbbb",
-				"cannot read the log of container install-exithandler of pod " + jobName + "-bbbbb",
 			},
 			check: func(t *testing.T, run *Run) {
 				t.Helper()
@@ -258,7 +258,7 @@ func TestCollectEndsWithTheContext(t *testing.T) {
 				t.Helper()
 				assert.Len(t, run.Pods, 2)
 				assert.Len(t, run.Events, 3)
-				assert.Len(t, run.Problems, 3)
+				assert.Len(t, run.Problems, 2, "an init container that ended well tells nothing")
 			},
 		},
 	}
@@ -382,4 +382,85 @@ func TestRedactor(t *testing.T) {
 			assert.Equal(t, tc.want, NewRedactor(tc.secrets).Replace(tc.text), tc.reason)
 		})
 	}
+}
+
+func TestCollectWhatTheCallerHasSeen(t *testing.T) {
+	t.Parallel()
+	known := newJob()
+	known.UID = "new"
+	pod := newPodObject("seen", 1, running())
+	pod.UID, pod.Labels[batchv1.ControllerUidLabel] = "seen", "new"
+	old := newPodObject("old", 9, terminated("ingestion", 3, "Error", ""))
+	old.UID, old.Labels[batchv1.ControllerUidLabel] = "old", "old"
+	other := newJob()
+	other.UID = "old"
+	cases := map[string]struct {
+		reason string
+		server apiServer
+		gone   bool
+	}{
+		"Gone":     {reason: "the Job and its pod are deleted", server: apiServer{}, gone: true},
+		"Replaced": {reason: "another Job has the name now, and a pod", server: apiServer{job: other, pods: []corev1.Pod{old}, logs: map[string]string{"old/ingestion": "x"}}, gone: true},
+		"There":    {reason: "an older Job of the name left a pod", server: apiServer{job: known, pods: []corev1.Pod{old, pod}, logs: map[string]string{"old/ingestion": "x", "seen/ingestion": "y"}}},
+		"Unknown":  {reason: "who may not read knows nothing of a deletion", server: apiServer{forbidden: regexp.MustCompile("/jobs/")}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := Collect(t.Context(), tc.server.start(t), Target{Namespace: namespace, JobName: jobName, Job: known, Pods: []corev1.Pod{pod}})
+			require.NotNil(t, run.Job)
+			assert.Equal(t, known.UID, run.Job.UID, tc.reason)
+			assert.Equal(t, tc.gone, run.JobGone, tc.reason)
+			require.Len(t, run.Pods, 1, tc.reason)
+			assert.Equal(t, "seen", run.Pods[0].Name, tc.reason)
+			if tc.gone {
+				assert.Equal(t, CategoryDeleted, run.Judge().Category, tc.reason)
+			}
+		})
+	}
+}
+
+// TestLogOfManyBytes: the server cuts at the end of what it sends, where the last words are.
+func TestLogOfManyBytes(t *testing.T) {
+	t.Parallel()
+	line := strings.Repeat("x", 200_000) + "\n"
+	cases := map[string]struct {
+		reason string
+		log    string
+		want   string
+	}{
+		"LongLines": {reason: "500 lines of 200 kB", log: strings.Repeat(line, TailLines) + "the end\n", want: "the end\n"},
+		"OneLine":   {reason: "a line that is longer than all that may be sent", log: strings.Repeat("y", maxTransfer+10) + "\n", want: "yyyy"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := &apiServer{
+				job: newJob(), pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 1, "Error", ""))}, logs: map[string]string{"p/ingestion": tc.log},
+				sent: &atomic.Int64{},
+			}
+			run := collect(t, server.start(t))
+			assert.Empty(t, run.Problems)
+			got := run.Pods[0].Containers[0].Log
+			assert.LessOrEqual(t, len(got), MaxLogBytes)
+			assert.True(t, strings.HasSuffix(got, tc.want), tc.reason)
+			assert.LessOrEqual(t, server.sent.Load(), int64(3*maxTransfer), tc.reason)
+		})
+	}
+}
+
+func TestLogBeforeARestart(t *testing.T) {
+	t.Parallel()
+	status := running()
+	status.RestartCount = 1
+	status.LastTerminationState = terminated("ingestion", 4, "Error", "").State
+	server := &apiServer{
+		job: newJob(), pods: []corev1.Pod{newPodObject("p", 1, status)},
+		logs: map[string]string{"p/ingestion": "second\n", "p/ingestion/previous": "first\n"},
+	}
+	container := collect(t, server.start(t)).Pods[0].Containers[0]
+	assert.Equal(t, "second\n", container.Log)
+	require.NotNil(t, container.Last)
+	assert.Equal(t, int32(4), container.Last.ExitCode)
+	assert.Equal(t, "first\n", container.Last.Log)
 }

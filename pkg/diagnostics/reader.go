@@ -3,23 +3,30 @@
 package diagnostics
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 )
 
 // Reader is the part of the Kubernetes API that diagnostics need, in one namespace.
 type Reader interface {
 	Job(ctx context.Context, name string) (*batchv1.Job, error)
+	Pod(ctx context.Context, name string) (*corev1.Pod, error)
+	// WatchPod calls changed with each state of a pod, from the present one on, until that is true, the pod is gone, the
+	// context ends, or the watch breaks off.
+	WatchPod(ctx context.Context, name string, changed func(*corev1.Pod) bool) error
 	Pods(ctx context.Context, labelSelector string) ([]corev1.Pod, error)
 	// Log streams a container's log; the caller closes it.
 	Log(ctx context.Context, pod string, options *corev1.PodLogOptions) (io.ReadCloser, error)
@@ -72,6 +79,44 @@ func (r *restReader) Job(ctx context.Context, name string) (*batchv1.Job, error)
 	var job batchv1.Job
 	err := r.batch.Get().Namespace(r.namespace).Resource("jobs").Name(name).Do(ctx).Into(&job)
 	return &job, err
+}
+
+func (r *restReader) Pod(ctx context.Context, name string) (*corev1.Pod, error) {
+	var pod corev1.Pod
+	err := r.core.Get().Namespace(r.namespace).Resource("pods").Name(name).Do(ctx).Into(&pod)
+	return &pod, err
+}
+
+func (r *restReader) WatchPod(ctx context.Context, name string, changed func(*corev1.Pod) bool) error {
+	pod, err := r.Pod(ctx, name)
+	if err != nil {
+		return err
+	}
+	if changed(pod) {
+		return nil
+	}
+	options := metav1.ListOptions{
+		Watch: true, FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String(), ResourceVersion: pod.ResourceVersion,
+	}
+	watching, err := r.core.Get().Namespace(r.namespace).Resource("pods").VersionedParams(&options, r.parameters).Watch(ctx)
+	if err != nil {
+		return err
+	}
+	defer watching.Stop()
+	for event := range watching.ResultChan() {
+		switch event.Type {
+		case watch.Added, watch.Modified:
+			if pod, ok := event.Object.(*corev1.Pod); ok && changed(pod) {
+				return nil
+			}
+		case watch.Deleted:
+			return apierrors.NewNotFound(corev1.Resource("pods"), name)
+		case watch.Error:
+			return apierrors.FromObject(event.Object)
+		case watch.Bookmark:
+		}
+	}
+	return fmt.Errorf("the watch of pod %s broke off: %w", name, cmp.Or(ctx.Err(), io.ErrUnexpectedEOF))
 }
 
 func (r *restReader) Pods(ctx context.Context, labelSelector string) ([]corev1.Pod, error) {

@@ -1,6 +1,7 @@
 package diagnostics
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -10,6 +11,13 @@ import (
 
 // StepName is the name of the step that diagnostics are in, as OpenMetadata's exit_handler.py has it.
 const StepName = "Pod Diagnostics"
+
+// AttemptStep is Step for one attempt of a run that goes on.
+func (r *Run) AttemptStep(attempt int, reporter string) omapi.StepSummary {
+	step := r.Step(r.JudgeAttempt(attempt), reporter)
+	step.Name += ": " + r.Pods[attempt].Name
+	return step
+}
 
 // Step renders the run as a step of its record. Who reports is part of it, so that a reader knows how the record came about.
 func (r *Run) Step(verdict Verdict, reporter string) omapi.StepSummary {
@@ -63,29 +71,56 @@ func (r *Run) Text() string {
 
 func (p *Pod) text(b *strings.Builder) {
 	fmt.Fprintf(b, "\nPod: %s\nNode: %s\nPhase: %s\n", p.Name, p.Node, p.Phase)
-	for _, field := range []struct{ name, value string }{{"Reason", p.Reason}, {"Message", p.Message}, {"Disruption", p.Disruption}} {
+	for _, field := range []struct{ name, value string }{
+		{"Reason", p.Reason}, {"Message", p.Message}, {"Disruption", p.Disruption}, {"Not scheduled", p.Unscheduled},
+	} {
 		if field.value != "" {
 			fmt.Fprintf(b, "%s: %s\n", field.name, field.value)
 		}
 	}
-	for i := range p.Containers {
-		c := &p.Containers[i]
-		fmt.Fprintf(b, "Container: %s: %s", c.Name, c.State)
-		if c.State == stateTerminated {
-			fmt.Fprintf(b, ", exit code %d%s, %s to %s", c.ExitCode, signalOf(c.ExitCode), stamp(c.Started), stamp(c.Finished))
-		}
-		if c.Reason != "" {
-			fmt.Fprintf(b, ", %s", c.Reason)
-		}
-		if c.Message != "" && c.Message != c.Log {
-			fmt.Fprintf(b, ": %s", c.Message)
-		}
-		b.WriteByte('\n')
+	if p.Deleted != nil {
+		fmt.Fprintf(b, "Deleted: %s\n", stamp(*p.Deleted))
 	}
 	for i := range p.Containers {
-		if c := &p.Containers[i]; c.Log != "" {
-			fmt.Fprintf(b, "\nLog of container %s (the last %d lines):\n%s\n", c.Name, TailLines, strings.TrimRight(c.Log, "\n"))
+		c := &p.Containers[i]
+		if c.Last != nil {
+			c.Last.text(b, " before its restart")
 		}
+		c.text(b, "")
+	}
+	for i := range p.Containers {
+		c := &p.Containers[i]
+		if c.Last != nil {
+			c.Last.logText(b, " before its restart")
+		}
+		c.logText(b, "")
+	}
+}
+
+func (c *Container) text(b *strings.Builder, when string) {
+	name := c.Name
+	if c.Kind != KindMain && c.Kind != "" {
+		name += " (" + string(c.Kind) + ")"
+	}
+	fmt.Fprintf(b, "Container: %s%s: %s", name, when, cmp.Or(c.State, "no state yet"))
+	if c.State == stateTerminated {
+		fmt.Fprintf(b, ", exit code %d%s, %s to %s", c.ExitCode, signalOf(c.ExitCode), stamp(c.Started), stamp(c.Finished))
+	}
+	if c.Restarts > 0 {
+		fmt.Fprintf(b, ", %d restarts", c.Restarts)
+	}
+	if c.Reason != "" {
+		fmt.Fprintf(b, ", %s", c.Reason)
+	}
+	if c.Message != "" && c.Message != c.Log {
+		fmt.Fprintf(b, ": %s", c.Message)
+	}
+	b.WriteByte('\n')
+}
+
+func (c *Container) logText(b *strings.Builder, when string) {
+	if c.Log != "" {
+		fmt.Fprintf(b, "\nLog of container %s%s (the last %d lines):\n%s\n", c.Name, when, TailLines, strings.TrimRight(c.Log, "\n"))
 	}
 }
 

@@ -3,6 +3,8 @@ package diagnostics
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,18 +17,25 @@ type Category string
 
 // The categories; their values do not change.
 const (
-	CategorySucceeded        Category = "Succeeded"
-	CategoryKilled           Category = "Killed"
-	CategoryDeleted          Category = "Deleted"
-	CategoryDisrupted        Category = "Disrupted"
-	CategoryDeadlineExceeded Category = "DeadlineExceeded"
-	CategoryOOMKilled        Category = "OOMKilled"
-	CategoryImagePull        Category = "ImagePull"
-	CategoryConfigMissing    Category = "ConfigMissing"
-	CategoryStartError       Category = "StartError"
-	CategoryApplicationError Category = "ApplicationError"
-	CategoryUnknown          Category = "Unknown"
+	CategorySucceeded            Category = "Succeeded"
+	CategoryKilled               Category = "Killed"
+	CategoryDeleted              Category = "Deleted"
+	CategoryEvicted              Category = "Evicted"
+	CategoryPreempted            Category = "Preempted"
+	CategoryNodeLost             Category = "NodeLost"
+	CategoryDeadlineExceeded     Category = "DeadlineExceeded"
+	CategoryBackoffLimitExceeded Category = "BackoffLimitExceeded"
+	CategoryOOMKilled            Category = "OOMKilled"
+	CategoryImagePull            Category = "ImagePull"
+	CategoryConfigMissing        Category = "ConfigMissing"
+	CategoryStartError           Category = "StartError"
+	CategoryUnschedulable        Category = "Unschedulable"
+	CategoryQuotaOrAdmission     Category = "QuotaOrAdmission"
+	CategoryApplicationError     Category = "ApplicationError"
+	CategoryUnknown              Category = "Unknown"
 )
+
+const reasonOOMKilled = "OOMKilled"
 
 // Verdict is the cause of a run's end, or of its standstill.
 type Verdict struct {
@@ -43,27 +52,13 @@ func (r *Run) Judge() Verdict {
 		return v
 	}
 	if len(r.Pods) == 0 {
-		return Verdict{CategoryUnknown, fmt.Sprintf("Job %s has no pod that could be read", r.JobName), "look at the problems listed, and at the Job's events"}
+		return r.judgeWithoutPods()
 	}
-	pod := &r.Pods[0]
-	// The ingestion container last: when an init container failed, it tells nothing.
-	taken := pod.Disruption != "" || pod.Deleted != nil
-	for _, container := range pod.Containers {
-		if taken && container.wasEnded() {
-			continue // The signal is how the pod was taken away, not why it ended.
-		}
-		if v, ok := judgeContainer(pod, &container); ok {
-			return v
-		}
+	v := r.JudgeAttempt(0)
+	if failed := r.failedAttempts(); failed > 1 && r.condition(batchv1.JobReasonBackoffLimitExceeded) {
+		v.Summary += fmt.Sprintf("; it was the last of %d attempts", failed)
 	}
-	switch {
-	case pod.Disruption != "":
-		return Verdict{CategoryDisrupted, fmt.Sprintf("pod %s was disrupted: %s", pod.Name, pod.Disruption), "nothing to do where the Job tries again; otherwise run the pipeline again"}
-	case pod.Deleted != nil:
-		return Verdict{CategoryDeleted, fmt.Sprintf("pod %s is being deleted", pod.Name), "see the events for who deletes it"}
-	default:
-		return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s", pod.Name, pod.Phase), "see the events and the log"}
-	}
+	return v
 }
 
 func (r *Run) judgeJob() (Verdict, bool) {
@@ -81,46 +76,189 @@ func (r *Run) judgeJob() (Verdict, bool) {
 		case condition.Type == batchv1.JobComplete:
 			return Verdict{Category: CategorySucceeded, Summary: fmt.Sprintf("Job %s completed", r.JobName)}, true
 		case condition.Reason == batchv1.JobReasonDeadlineExceeded:
-			return Verdict{
-				CategoryDeadlineExceeded, fmt.Sprintf("Job %s ran longer than its activeDeadlineSeconds%s", r.JobName, deadlineOf(r.Job)),
-				"raise activeDeadlineSeconds, or find in the log what took so long",
-			}, true
+			return r.judgeDeadline(), true
+		case condition.Type == batchv1.JobFailed:
+			return Verdict{}, false // A Job that is deleted after it failed has failed.
 		}
 	}
-	if r.Job.DeletionTimestamp != nil {
-		return Verdict{CategoryDeleted, fmt.Sprintf("Job %s is being deleted", r.JobName), "run the pipeline again when wanted"}, true
+	if r.JobGone || r.Job.DeletionTimestamp != nil {
+		return Verdict{CategoryDeleted, fmt.Sprintf("Job %s was deleted while it ran", r.JobName), "run the pipeline again when wanted; pipelinectl kill ends a run in order"}, true
 	}
 	return Verdict{}, false
 }
 
-func deadlineOf(job *batchv1.Job) string {
-	if job.Spec.ActiveDeadlineSeconds == nil {
-		return ""
+// judgeDeadline tells what the time was spent on, where that is waiting.
+func (r *Run) judgeDeadline() Verdict {
+	limit := "activeDeadlineSeconds"
+	if seconds := r.Job.Spec.ActiveDeadlineSeconds; seconds != nil {
+		limit = fmt.Sprintf("activeDeadlineSeconds of %d s", *seconds)
 	}
-	return fmt.Sprintf(" of %d s", *job.Spec.ActiveDeadlineSeconds)
+	v, ok := Verdict{}, false
+	if len(r.Pods) == 0 {
+		v, ok = r.judgeCreation()
+	} else if main := r.Pods[0].Main(); main == nil || !main.started() {
+		v, ok = r.judgeStart(&r.Pods[0])
+	}
+	if ok {
+		v.Summary += fmt.Sprintf(", until the Job's %s was over", limit)
+		return v
+	}
+	return Verdict{
+		CategoryDeadlineExceeded, fmt.Sprintf("Job %s ran longer than its %s", r.JobName, limit),
+		"raise activeDeadlineSeconds, or find in the log what took so long",
+	}
 }
+
+func (r *Run) judgeWithoutPods() Verdict {
+	if v, ok := r.judgeCreation(); ok {
+		return v
+	}
+	if r.condition(batchv1.JobReasonBackoffLimitExceeded) {
+		return Verdict{
+			CategoryBackoffLimitExceeded, fmt.Sprintf("Job %s failed after %d attempts, of which no pod is left", r.JobName, r.failedAttempts()),
+			"see the events for who deleted the pods",
+		}
+	}
+	return Verdict{CategoryUnknown, fmt.Sprintf("Job %s has no pod that could be read", r.JobName), "look at the problems listed, and at the Job's events"}
+}
+
+// judgeCreation is for a Job whose controller cannot make a pod.
+func (r *Run) judgeCreation() (Verdict, bool) {
+	if e := r.newestEvent("Job/"+r.JobName, "FailedCreate"); e != nil {
+		return Verdict{CategoryQuotaOrAdmission, fmt.Sprintf("no pod of Job %s may be made: %s", r.JobName, e.Message), "ask for a larger quota, or change what the admission rule refuses"}, true
+	}
+	return Verdict{}, false
+}
+
+// JudgeAttempt finds the cause of one attempt's end, newest first.
+func (r *Run) JudgeAttempt(attempt int) Verdict {
+	pod := &r.Pods[attempt]
+	taken := pod.Disruption != "" || pod.Deleted != nil || pod.Reason == "Evicted"
+	for i := range pod.Containers {
+		container := &pod.Containers[i]
+		if container.Kind == KindSidecar && container.State != stateWaiting {
+			continue // It does not decide how the pod ends.
+		}
+		if taken && container.wasEnded() {
+			continue // The signal is how the pod was taken away, not why it ended.
+		}
+		if v, ok := judgeContainer(pod, container); ok {
+			return v
+		}
+	}
+	if v, ok := judgeTaken(pod); ok {
+		return v
+	}
+	if v, ok := r.judgeStart(pod); ok {
+		return v
+	}
+	if main := pod.Main(); main != nil && main.State == stateRunning && pod.Deleted == nil {
+		return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s, container %s runs", pod.Name, pod.Phase, main.Name), "see the log for what it does"}
+	}
+	return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s", pod.Name, pod.Phase), "see the events and the log"}
+}
+
+// judgeTaken is for a pod that was taken away while it ran.
+func judgeTaken(pod *Pod) (Verdict, bool) {
+	const again = "nothing to do where the Job tries again; otherwise run the pipeline again"
+	switch pod.Disruption {
+	case "":
+	case corev1.PodReasonPreemptionByScheduler:
+		return Verdict{CategoryPreempted, fmt.Sprintf("pod %s was preempted by one of a higher priority", pod.Name), again + ", or raise priorityClassName"}, true
+	case "DeletionByTaintManager", "DeletionByPodGC":
+		return Verdict{CategoryNodeLost, fmt.Sprintf("pod %s was lost with its node %s: %s", pod.Name, pod.Node, pod.Disruption), again}, true
+	default:
+		return Verdict{CategoryEvicted, strings.TrimSuffix(fmt.Sprintf("pod %s was evicted from node %s: %s: %s", pod.Name, pod.Node, pod.Disruption, pod.Message), ": "), again}, true
+	}
+	switch {
+	case pod.Reason == "Evicted":
+		return Verdict{CategoryEvicted, fmt.Sprintf("pod %s was evicted from node %s: %s", pod.Name, pod.Node, pod.Message), again}, true
+	case pod.Reason == "NodeLost":
+		return Verdict{CategoryNodeLost, fmt.Sprintf("pod %s was lost with its node %s", pod.Name, pod.Node), again}, true
+	case pod.Deleted != nil && (pod.Main() == nil || !pod.Main().started()):
+		return Verdict{}, false // Why it had not started says more.
+	case pod.Deleted != nil:
+		return Verdict{CategoryDeleted, fmt.Sprintf("pod %s was deleted while it ran", pod.Name), "see the events for who deleted it; " + again}, true
+	case pod.Phase == string(corev1.PodFailed) && pod.Reason != "" && len(pod.Containers) == 0:
+		return Verdict{CategoryQuotaOrAdmission, fmt.Sprintf("node %s refused pod %s: %s: %s", pod.Node, pod.Name, pod.Reason, pod.Message), "see what the node has left, and what the pod asks for"}, true
+	}
+	return Verdict{}, false
+}
+
+// judgeStart is for a pod whose main container has not started. The kubelet replaces the reason when it takes the pod
+// away, so the events are asked too.
+func (r *Run) judgeStart(pod *Pod) (Verdict, bool) {
+	if main := pod.Main(); main != nil && main.started() {
+		return Verdict{}, false
+	}
+	for i := range pod.Containers {
+		if v, ok := judgeContainer(pod, &pod.Containers[i]); ok && pod.Containers[i].State == stateWaiting {
+			return v, true
+		}
+	}
+	object := "Pod/" + pod.Name
+	if e := r.newestEvent(object, "Failed", "InspectFailed", "ErrImageNeverPull"); e != nil {
+		if strings.Contains(strings.ToLower(e.Message), "image") {
+			return Verdict{CategoryImagePull, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceImage}, true
+		}
+		return Verdict{CategoryConfigMissing, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceConfig}, true
+	}
+	if e := r.newestEvent(object, "FailedMount"); e != nil {
+		return Verdict{CategoryConfigMissing, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceConfig}, true
+	}
+	reason := pod.Unscheduled
+	if e := r.newestEvent(object, "FailedScheduling"); reason == "" && e != nil && pod.Node == "" {
+		reason = e.Message
+	}
+	if reason != "" {
+		return Verdict{CategoryUnschedulable, fmt.Sprintf("no node takes pod %s: %s", pod.Name, reason), "see what the pod asks for (resources, nodeSelector, affinity, tolerations) and what the nodes have left"}, true
+	}
+	return Verdict{}, false
+}
+
+const (
+	adviceImage  = "check the image's name, its registry and the pull secrets"
+	adviceConfig = "deploy the pipeline again, or make the object that is missing"
+)
 
 func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 	where := fmt.Sprintf("container %s of pod %s", c.Name, pod.Name)
 	switch {
-	case c.State == stateWaiting && slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}, c.Reason):
-		return Verdict{CategoryImagePull, fmt.Sprintf("%s cannot start: %s: %s", where, c.Reason, c.Message), "check the image's name, its registry and the pull secrets"}, true
-	case c.State == stateWaiting && c.Reason == "CreateContainerConfigError":
-		return Verdict{CategoryConfigMissing, fmt.Sprintf("%s cannot start: %s", where, c.Message), "deploy the pipeline again"}, true
-	case c.State != stateTerminated || c.ExitCode == 0 && c.Reason != "OOMKilled":
+	case c.State == stateWaiting && slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}, c.Reason):
+		return Verdict{CategoryImagePull, fmt.Sprintf("%s cannot start: %s: %s", where, c.Reason, c.Message), adviceImage}, true
+	case c.State == stateWaiting && (c.Reason == "CreateContainerConfigError" || c.Reason == "CreateContainerError"):
+		return Verdict{CategoryConfigMissing, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceConfig}, true
+	case !c.failed():
 		return Verdict{}, false
-	case c.Reason == "OOMKilled":
+	case c.Reason == reasonOOMKilled:
 		return Verdict{CategoryOOMKilled, where + " used more memory than its limit and was killed", "raise resources.limits.memory"}, true
-	case c.Reason == "StartError" || c.Reason == "ContainerCannotRun":
+	case c.notStarted():
 		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Message), "check the image: its command, and exithandler on its PATH"}, true
 	default:
-		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s", where, c.ExitCode, signalOf(c.ExitCode)), "find the error in the log"}, true
+		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s%s", where, c.ExitCode, signalOf(c.ExitCode), lastWords(c.Log)), "find the error in the log"}, true
 	}
 }
 
 // wasEnded says that the container ended by a signal that the kubelet sends.
 func (c *Container) wasEnded() bool {
-	return c.State == stateTerminated && c.Reason != "OOMKilled" && (c.ExitCode == 128+9 || c.ExitCode == 128+15)
+	return c.State == stateTerminated && c.Reason != reasonOOMKilled && (c.ExitCode == 128+9 || c.ExitCode == 128+15)
+}
+
+// lastWords is the last line of a log, which after a Python traceback names the error.
+func lastWords(log string) string {
+	const longest = 200
+	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
+	for _, line := range slices.Backward(lines) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.Contains(line, `"logger":"exithandler"`) {
+			continue
+		}
+		if utf8.RuneCountInString(line) > longest {
+			line = string([]rune(line)[:longest]) + "…"
+		}
+		return ", after it wrote: " + line
+	}
+	return ""
 }
 
 // signalOf reads the shell's convention 128+n.
@@ -129,5 +267,31 @@ func signalOf(code int32) string {
 	if code <= base || code > last {
 		return ""
 	}
+	names := map[int32]string{4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM"}
+	if name, ok := names[code-base]; ok {
+		return fmt.Sprintf(" (signal %d, %s)", code-base, name)
+	}
 	return fmt.Sprintf(" (signal %d)", code-base)
+}
+
+func (r *Run) condition(reason string) bool {
+	return r.Job != nil && slices.ContainsFunc(r.Job.Status.Conditions, func(condition batchv1.JobCondition) bool {
+		return condition.Status == corev1.ConditionTrue && condition.Reason == reason
+	})
+}
+
+func (r *Run) failedAttempts() int32 {
+	if r.Job == nil {
+		return 0
+	}
+	return r.Job.Status.Failed
+}
+
+func (r *Run) newestEvent(object string, reasons ...string) *Event {
+	for i := range slices.Backward(r.Events) {
+		if e := &r.Events[i]; e.Object == object && slices.Contains(reasons, e.Reason) {
+			return e
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package diagnostics
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -41,10 +42,35 @@ func TestJudge(t *testing.T) {
 	removing := newPodObject("p", 1, running())
 	removing.DeletionTimestamp = &now
 
+	disrupted := func(reason string) corev1.Pod {
+		pod := *evicted.DeepCopy()
+		pod.Status.Conditions[0].Reason = reason
+		return pod
+	}
+	pressed := disrupted("TerminationByKubelet")
+	pressed.Status.Reason, pressed.Status.Message = "Evicted", "low on resource"
+	refused := newPodObject("p", 1)
+	refused.Status.Reason, refused.Status.Message = "OutOfcpu", "no cpu left"
+	unstarted := newPodObject("p", 1, waiting("PodInitializing", ""))
+	unstarted.DeletionTimestamp, unstarted.Spec.NodeName = &now, ""
+	unscheduled := newPodObject("p", 1)
+	unscheduled.Spec.NodeName = ""
+	unscheduled.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/2 nodes are available"}}
+	failedThenDeleted := jobWith(condition(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded))
+	failedThenDeleted.DeletionTimestamp = &now
+	withSidecar := func(sidecar, main corev1.ContainerStatus) corev1.Pod {
+		pod := newPodObject("p", 1, main)
+		always := corev1.ContainerRestartPolicyAlways
+		pod.Spec.InitContainers = []corev1.Container{{Name: sidecar.Name, RestartPolicy: &always}}
+		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{sidecar}
+		return pod
+	}
+
 	cases := map[string]struct {
 		reason   string
 		job      *batchv1.Job
 		pods     []corev1.Pod
+		events   []corev1.Event
 		category Category
 		summary  string
 		advice   string
@@ -56,11 +82,11 @@ func TestJudge(t *testing.T) {
 		"Complete":     {reason: "there is nothing to find", job: jobWith(condition(batchv1.JobComplete, "")), category: CategorySucceeded, summary: "completed"},
 		"Deadline":     {reason: "the limit is named", job: deadline, pods: []corev1.Pod{removed}, category: CategoryDeadlineExceeded, summary: "ran longer than its activeDeadlineSeconds of 90 s", advice: "raise activeDeadlineSeconds"},
 		"NoDeadline":   {reason: "a Job that was edited may have none", job: jobWith(condition(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded)), category: CategoryDeadlineExceeded, summary: "activeDeadlineSeconds"},
-		"JobDeleted":   {reason: "the Job takes its pods along", job: deleted, pods: []corev1.Pod{removing}, category: CategoryDeleted, summary: "Job " + jobName + " is being deleted"},
+		"JobDeleted":   {reason: "the Job takes its pods along", job: deleted, pods: []corev1.Pod{removing}, category: CategoryDeleted, summary: "Job " + jobName + " was deleted"},
 		"OOM":          {reason: "the limit is what to change", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 137, "OOMKilled", ""))}, category: CategoryOOMKilled, summary: "used more memory than its limit", advice: "raise resources.limits.memory"},
 		"OOMOfAChild":  {reason: "the kernel killed a child, and the process ended well", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 0, "OOMKilled", ""))}, category: CategoryOOMKilled, summary: "was killed"},
 		"Code":         {reason: "the process says that it failed", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 3, "Error", ""))}, category: CategoryApplicationError, summary: "container ingestion of pod p ended with exit code 3", advice: "find the error in the log"},
-		"Signal":       {reason: "a code over 128 is a signal", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 139, "Error", ""))}, category: CategoryApplicationError, summary: "exit code 139 (signal 11)"},
+		"Signal":       {reason: "a code over 128 is a signal", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 139, "Error", ""))}, category: CategoryApplicationError, summary: "exit code 139 (signal 11, SIGSEGV)"},
 		"Greatest":     {reason: "255 is no signal", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 255, "Error", ""))}, category: CategoryApplicationError, summary: "ended with exit code 255"},
 		"StartError":   {reason: "the command is not there", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 128, "StartError", "no such file"))}, category: CategoryStartError, summary: "cannot start: no such file", advice: "its command, and exithandler on its PATH"},
 		"CannotRun":    {reason: "as other runtimes say it", pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 127, "ContainerCannotRun", "no such file"))}, category: CategoryStartError, summary: "cannot start"},
@@ -68,13 +94,54 @@ func TestJudge(t *testing.T) {
 		"ImageNever":   {reason: "the policy may forbid to pull", pods: []corev1.Pod{newPodObject("p", 1, waiting("ErrImageNeverPull", "not here"))}, category: CategoryImagePull, summary: "ErrImageNeverPull"},
 		"ConfigError":  {reason: "a ConfigMap or Secret is missing", pods: []corev1.Pod{newPodObject("p", 1, waiting("CreateContainerConfigError", `configmap "om-config-x" not found`))}, category: CategoryConfigMissing, summary: `configmap "om-config-x" not found`, advice: "deploy the pipeline again"},
 		"Creating":     {reason: "a container that is being made is no failure", pods: []corev1.Pod{newPodObject("p", 1, waiting("ContainerCreating", ""))}, category: CategoryUnknown, summary: "pod p is in phase"},
-		"Evicting":     {reason: "the hook runs while the container does", pods: []corev1.Pod{evicting}, category: CategoryDisrupted, summary: "was disrupted: EvictionByEvictionAPI"},
-		"Evicted":      {reason: "the signal came from the eviction", pods: []corev1.Pod{evicted}, category: CategoryDisrupted, summary: "was disrupted: EvictionByEvictionAPI"},
+		"Evicting":     {reason: "the hook runs while the container does", pods: []corev1.Pod{evicting}, category: CategoryEvicted, summary: "was evicted from node node-1: EvictionByEvictionAPI"},
+		"Evicted":      {reason: "the signal came from the eviction", pods: []corev1.Pod{evicted}, category: CategoryEvicted, summary: "was evicted from node node-1: EvictionByEvictionAPI"},
 		"FailedFirst":  {reason: "it had failed by itself before", pods: []corev1.Pod{failedFirst}, category: CategoryApplicationError, summary: "exit code 1"},
 		"Undisturbed":  {reason: "a condition that is false says nothing", pods: []corev1.Pod{undisturbed}, category: CategoryUnknown, summary: "pod p is in phase"},
-		"PodDeleting":  {reason: "the hook runs while the container does", pods: []corev1.Pod{removing}, category: CategoryDeleted, summary: "pod p is being deleted"},
-		"PodDeleted":   {reason: "the signal came from the deletion", pods: []corev1.Pod{removed}, category: CategoryDeleted, summary: "pod p is being deleted"},
+		"PodDeleting":  {reason: "the hook runs while the container does", pods: []corev1.Pod{removing}, category: CategoryDeleted, summary: "pod p was deleted"},
+		"PodDeleted":   {reason: "the signal came from the deletion", pods: []corev1.Pod{removed}, category: CategoryDeleted, summary: "pod p was deleted"},
 		"RunningStill": {reason: "nothing has happened", pods: []corev1.Pod{newPodObject("p", 1, running())}, category: CategoryUnknown, summary: "pod p is in phase"},
+		"Quota":        {reason: "the Job's controller is refused", job: jobWith(), events: []corev1.Event{newEventObject("Job", jobName, "FailedCreate", "exceeded quota: small", 3)}, category: CategoryQuotaOrAdmission, summary: "exceeded quota: small", advice: "quota"},
+		"NodeRefuses":  {reason: "the kubelet has the last word", pods: []corev1.Pod{refused}, category: CategoryQuotaOrAdmission, summary: "node node-1 refused pod p: OutOfcpu: no cpu left"},
+		"Preempted":    {reason: "another was more important", pods: []corev1.Pod{disrupted("PreemptionByScheduler")}, category: CategoryPreempted, summary: "was preempted", advice: "priorityClassName"},
+		"NodeLost":     {reason: "the node does not answer", pods: []corev1.Pod{disrupted("DeletionByTaintManager")}, category: CategoryNodeLost, summary: "lost with its node node-1"},
+		"NodePressed":  {reason: "the node needs its disk", pods: []corev1.Pod{pressed}, category: CategoryEvicted, summary: "was evicted from node node-1: TerminationByKubelet: low on resource"},
+		"Unscheduled":  {reason: "no node fits", pods: []corev1.Pod{unscheduled}, category: CategoryUnschedulable, summary: "no node takes pod p: 0/2 nodes are available", advice: "nodeSelector"},
+		"UnscheduledEvent": {
+			reason: "the condition is gone with the pod's deletion", pods: []corev1.Pod{unstarted}, events: []corev1.Event{newEventObject("Pod", "p", "FailedScheduling", "0/2 nodes", 2)},
+			category: CategoryUnschedulable, summary: "0/2 nodes",
+		},
+		"ImageDeadline": {
+			reason: "what the time was spent on is the cause", job: deadline, pods: []corev1.Pod{unstarted},
+			events:   []corev1.Event{newEventObject("Pod", "p", "Failed", `Failed to pull image "x": not found`, 2)},
+			category: CategoryImagePull, summary: "until the Job's activeDeadlineSeconds of 90 s was over",
+		},
+		"ConfigDeadline": {
+			reason: "the kubelet has replaced the reason", job: deadline, pods: []corev1.Pod{unstarted},
+			events:   []corev1.Event{newEventObject("Pod", "p", "Failed", `Error: configmap "om-config-x" not found`, 2)},
+			category: CategoryConfigMissing, summary: `configmap "om-config-x" not found`,
+		},
+		"MountDeadline": {
+			reason: "a volume may be what is missing", job: deadline, pods: []corev1.Pod{unstarted},
+			events:   []corev1.Event{newEventObject("Pod", "p", "FailedMount", `secret "ca" not found`, 2)},
+			category: CategoryConfigMissing, summary: `secret "ca" not found`,
+		},
+		"PodsGone": {
+			reason: "pods can be deleted by force", job: jobWith(condition(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)),
+			category: CategoryBackoffLimitExceeded, summary: "of which no pod is left",
+		},
+		"FailedThenDeleted": {
+			reason: "a Job that is deleted after it failed has failed", job: failedThenDeleted, pods: []corev1.Pod{newPodObject("p", 1, terminated("ingestion", 3, "Error", ""))},
+			category: CategoryApplicationError, summary: "exit code 3",
+		},
+		"Sidecar": {
+			reason: "a sidecar is ended by a signal when the main container has ended", pods: []corev1.Pod{withSidecar(terminated("exithandler", 143, "Error", ""), terminated("ingestion", 5, "Error", ""))},
+			category: CategoryApplicationError, summary: "container ingestion of pod p ended with exit code 5",
+		},
+		"SidecarImage": {
+			reason: "the main container waits for a sidecar that cannot start", pods: []corev1.Pod{withSidecar(waiting("ErrImagePull", "no such image"), waiting("PodInitializing", ""))},
+			category: CategoryImagePull, summary: "no such image",
+		},
 		"SecondContainer": {
 			reason: "the one that failed is named", pods: []corev1.Pod{newPodObject("p", 1, terminated("a", 0, "Completed", ""), terminated("ingestion", 2, "Error", ""))},
 			category: CategoryApplicationError, summary: "container ingestion of pod p",
@@ -86,6 +153,9 @@ func TestJudge(t *testing.T) {
 			run := &Run{JobName: jobName, Job: tc.job}
 			for i := range tc.pods {
 				run.Pods = append(run.Pods, newPod(&tc.pods[i], NewRedactor(nil)))
+			}
+			for i := range tc.events {
+				run.Events = append(run.Events, newEvent(&tc.events[i], NewRedactor(nil)))
 			}
 			verdict := run.Judge()
 			assert.Equal(t, tc.category, verdict.Category, tc.reason)
@@ -106,4 +176,20 @@ func TestFailedInitContainerIsTheCause(t *testing.T) {
 	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{terminated("install-exithandler", 1, "Error", "")}
 	run := &Run{JobName: jobName, Pods: []Pod{newPod(&pod, NewRedactor(nil))}}
 	assert.Contains(t, run.Judge().Summary, "container install-exithandler of pod p ended with exit code 1")
+}
+
+func TestCauseEndsWithTheLastWords(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ reason, log, want string }{
+		"Traceback": {"the last line of a traceback names the error", "Traceback\n  File x\nValueError: no such table\n\n", ", after it wrote: ValueError: no such table"},
+		"Ours":      {"the project's own lines are not the process's", "ValueError: x\n{\"logger\":\"exithandler\"}\n", ", after it wrote: ValueError: x"},
+		"Long":      {"a sentence is read by people", strings.Repeat("ä", 300), ", after it wrote: " + strings.Repeat("ä", 200) + "…"},
+		"Nothing":   {"a process can die in silence", "\n", ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, tc.want, lastWords(tc.log), tc.reason)
+		})
+	}
 }

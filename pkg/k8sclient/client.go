@@ -186,11 +186,3 @@ func (c *Client) jobs(ctx context.Context, pipeline *omapi.IngestionPipeline) ([
 	}
 	return own, nil
 }
-
-// RunIDOf is the run's id: the label of an on-demand run's Job, the UID of a CronJob's.
-func RunIDOf(job *batchv1.Job) string {
-	if id := job.Labels[identity.LabelRunID]; id != "" {
-		return id
-	}
-	return string(job.UID)
-}

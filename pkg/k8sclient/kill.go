@@ -51,7 +51,7 @@ func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, err
 	)
 	for i := range jobs {
 		job := &jobs[i]
-		if finished(job) || runID != "" && RunIDOf(job) != runID {
+		if finished(job) || runID != "" && report.RunIDOf(job) != runID {
 			continue
 		}
 		result, err := c.killJob(ctx, fqn, job)
@@ -80,7 +80,7 @@ func (c *Client) killJob(ctx context.Context, fqn string, job *batchv1.Job) (*Ki
 	if err := c.waitForPods(ctx, job); err != nil {
 		return nil, err
 	}
-	result := &KillResult{FQN: fqn, RunID: RunIDOf(job), JobName: job.Name}
+	result := &KillResult{FQN: fqn, RunID: report.RunIDOf(job), JobName: job.Name}
 	// The hook has reported where it could; a run whose pod never started has none.
 	reported, err := report.Report(ctx, c.om, report.Finding{
 		FQN: fqn, RunID: result.RunID, Timestamp: report.TimestampOf(job), Outcome: report.Stopped,

@@ -19,6 +19,7 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
 // PageBytes is the size of a page of a log, as OpenMetadata's IngestionLogHandler has it: a mebibyte less a reserve.
@@ -135,7 +136,7 @@ func (c *Client) attempts(ctx context.Context, pipeline *omapi.IngestionPipeline
 		return nil, err
 	}
 	slices.SortFunc(jobs, func(a, b batchv1.Job) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
-	i := slices.IndexFunc(jobs, func(job batchv1.Job) bool { return runID == "" || RunIDOf(&job) == runID })
+	i := slices.IndexFunc(jobs, func(job batchv1.Job) bool { return runID == "" || report.RunIDOf(&job) == runID })
 	if i < 0 {
 		which := "any run"
 		if runID != "" {

@@ -53,7 +53,7 @@ func (c *Client) QueuedRuns(ctx context.Context, fqn string) ([]QueuedRun, error
 		}
 		timestamp := report.TimestampOf(job)
 		out = append(out, QueuedRun{
-			RunID: RunIDOf(job), State: omapi.StateQueued, StartDate: timestamp, Timestamp: timestamp,
+			RunID: report.RunIDOf(job), State: omapi.StateQueued, StartDate: timestamp, Timestamp: timestamp,
 			JobName: job.Name, Reason: reason,
 		})
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
@@ -83,7 +84,7 @@ func TestRun(t *testing.T) {
 	assert.Equal(t, testFQN, result.FQN)
 	require.NoError(t, uuid.Validate(result.RunID))
 	assert.Equal(t, "om-job-nightly-"+result.RunID[:8], result.JobName)
-	assert.Equal(t, result.RunID, RunIDOf(job))
+	assert.Equal(t, result.RunID, report.RunIDOf(job))
 	run := w.om.Run(t, testFQN, result.RunID)
 	require.NotNil(t, run, "the run is seen before its pod is")
 	assert.Equal(t, "queued", run.State)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
 // recentRuns is how many records a status looks at.
@@ -103,7 +104,7 @@ func joinRuns(records []omapi.PipelineStatus, jobs []batchv1.Job) []RunStatus {
 		runs = append(runs, newRunStatus(&records[i]))
 	}
 	for i := range jobs {
-		id := RunIDOf(&jobs[i])
+		id := report.RunIDOf(&jobs[i])
 		at, ok := index[id]
 		if !ok {
 			at = len(runs)

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
 // Wait returns a run's record when it is final, which is more than one that the workflow has ended: a Job that tries
@@ -51,7 +52,7 @@ func (c *Client) jobEnded(ctx context.Context, pipeline *omapi.IngestionPipeline
 		return false, err
 	}
 	for i := range jobs {
-		if RunIDOf(&jobs[i]) == runID {
+		if report.RunIDOf(&jobs[i]) == runID {
 			return finished(&jobs[i]), nil
 		}
 	}

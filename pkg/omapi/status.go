@@ -36,6 +36,11 @@ func (s PipelineState) Terminal() bool {
 	}
 }
 
+// Known says whether the state is one of the schema's.
+func (s PipelineState) Known() bool {
+	return s == StateQueued || s == StateRunning || s.Terminal()
+}
+
 // PipelineStatus is the record of one run. The server replaces the whole record on a write, so fields that this
 // client does not know are kept and written back.
 //
@@ -171,6 +176,14 @@ func (c *Client) PutStatus(ctx context.Context, fqn string, status *PipelineStat
 	return c.do(ctx, request{
 		op:     fmt.Sprintf("write the status %s of run %s of pipeline %s", status.State, status.RunID, fqn),
 		method: http.MethodPut, path: path, body: status,
+	})
+}
+
+// DeleteStatus removes all rows of a run's record; the pipeline is named by its id.
+func (c *Client) DeleteStatus(ctx context.Context, pipelineID, runID string) error {
+	return c.do(ctx, request{
+		op:     fmt.Sprintf("delete the status of run %s of pipeline %s", runID, pipelineID),
+		method: http.MethodDelete, path: pipelinesPath + "/" + escape(pipelineID) + "/pipelineStatus/" + escape(runID),
 	})
 }
 

@@ -4,81 +4,38 @@ package report
 
 import (
 	"slices"
-	"strconv"
 
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
-// Outcome is what the Job says of the run.
-type Outcome string
-
-// The outcomes.
 const (
-	// Undecided: the run goes on, or a retry will come.
-	Undecided Outcome = "undecided"
-	Complete  Outcome = "complete"
-	Failed    Outcome = "failed"
-	// Stopped by a person.
-	Stopped Outcome = "stopped"
+	// none is the state of a run that has no record.
+	none = omapi.PipelineState("")
+	// failedBefore is `failed` that an earlier attempt wrote than the one that the Job ended with.
+	failedBefore = omapi.PipelineState("failed of an earlier attempt")
 )
-
-// OutcomeOf reads a Job. FailureTarget and SuccessCriteriaMet count: they come when it is decided, while pods still end.
-func OutcomeOf(job *batchv1.Job) Outcome {
-	if job == nil {
-		return Undecided
-	}
-	if job.Annotations[identity.AnnotationStopRequested] != "" {
-		return Stopped
-	}
-	for _, condition := range job.Status.Conditions {
-		if condition.Status != corev1.ConditionTrue {
-			continue
-		}
-		switch condition.Type {
-		case batchv1.JobComplete, batchv1.JobSuccessCriteriaMet:
-			return Complete
-		case batchv1.JobFailed, batchv1.JobFailureTarget:
-			return Failed
-		case batchv1.JobSuspended:
-		}
-	}
-	if job.DeletionTimestamp != nil {
-		return Failed
-	}
-	return Undecided
-}
-
-// TimestampOf is the timestamp that all records of the Job's run have, in milliseconds: the one that the client chose,
-// else the Job's creation time.
-func TimestampOf(job *batchv1.Job) int64 {
-	if ms, err := strconv.ParseInt(job.Annotations[identity.AnnotationTimestamp], 10, 64); err == nil {
-		return ms
-	}
-	return job.CreationTimestamp.UnixMilli()
-}
-
-// none is the state of a run that has no record.
-const none = omapi.PipelineState("")
 
 type rule struct {
 	outcome Outcome
 	// from are the states of the record that the rule is for.
 	from []omapi.PipelineState
-	// to is the state that the record shall have; empty: the one it has.
-	to omapi.PipelineState
+	to   omapi.PipelineState
 }
 
 // rules is the decision table. The first rule that fits is taken; a state that no rule names stays as it is.
 func rules() []rule {
+	const (
+		queued, running  = omapi.StateQueued, omapi.StateRunning
+		success, partial = omapi.StateSuccess, omapi.StatePartialSuccess
+		failed, stopped  = omapi.StateFailed, omapi.StateStopped
+	)
 	return []rule{
-		{Undecided, []omapi.PipelineState{none, omapi.StateQueued, omapi.StateFailed}, omapi.StateRunning},
-		{Complete, []omapi.PipelineState{none, omapi.StateQueued, omapi.StateRunning}, omapi.StateSuccess},
-		{Failed, []omapi.PipelineState{none, omapi.StateQueued, omapi.StateRunning, omapi.StateSuccess, omapi.StatePartialSuccess}, omapi.StateFailed},
-		{Stopped, []omapi.PipelineState{none, omapi.StateQueued, omapi.StateRunning}, omapi.StateStopped},
+		{Waiting, []omapi.PipelineState{none}, queued},
+		// A retry will come: what the attempt that failed wrote, also of a success, is not the run's.
+		{Undecided, []omapi.PipelineState{none, queued, failed, failedBefore}, running},
+		{Complete, []omapi.PipelineState{none, queued, running, failedBefore}, success},
+		{Failed, []omapi.PipelineState{none, queued, running, success, partial, failedBefore}, failed},
+		{Stopped, []omapi.PipelineState{none, queued, running}, stopped},
 	}
 }
 
@@ -89,5 +46,20 @@ func Decide(outcome Outcome, recorded omapi.PipelineState) omapi.PipelineState {
 			return rule.to
 		}
 	}
+	if recorded == failedBefore {
+		return omapi.StateFailed
+	}
 	return recorded
+}
+
+// stateOf reads a record as the table's rows name it.
+func stateOf(record *omapi.PipelineStatus, finding *Finding) omapi.PipelineState {
+	switch {
+	case record.State != none && !record.State.Known():
+		return omapi.StateQueued // As OpenMetadata's own client maps what it does not know.
+	case record.State == omapi.StateFailed && !finding.AttemptStarted.IsZero() && record.EndDate > 0 && record.EndDate < finding.AttemptStarted.UnixMilli():
+		return failedBefore
+	default:
+		return record.State
+	}
 }

@@ -62,13 +62,13 @@ func TestTimestampOf(t *testing.T) {
 		want        int64
 	}{
 		"Chosen":    {reason: "the client wrote the record with it", annotations: map[string]string{identity.AnnotationTimestamp: "1700000000123"}, want: 1_700_000_000_123},
-		"Scheduled": {reason: "nobody chose one", want: started},
-		"Broken":    {reason: "an annotation can be edited", annotations: map[string]string{identity.AnnotationTimestamp: "soon"}, want: started},
+		"Scheduled": {reason: "nobody chose one, and two Jobs may be created in one second", want: started + 169},
+		"Broken":    {reason: "an annotation can be edited", annotations: map[string]string{identity.AnnotationTimestamp: "soon"}, want: started + 169},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Annotations: tc.annotations, CreationTimestamp: created}}
+			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: "0190b0a0-7c1e-4b7e-9d3e-0a1b2c3d4e5f", Annotations: tc.annotations, CreationTimestamp: created}}
 			assert.Equal(t, tc.want, TimestampOf(job), tc.reason)
 		})
 	}

@@ -12,6 +12,13 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
+const (
+	// fresh is how old a record may be that is merged into: who reads and writes at once loses least of what others write.
+	fresh = 200 * time.Millisecond
+	// rounds bounds how often a record is written again because another writer came in between.
+	rounds = 5
+)
+
 // Finding is what a reporter knows of a run.
 type Finding struct {
 	FQN   string
@@ -21,7 +28,9 @@ type Finding struct {
 	Outcome   Outcome
 	// Ended is when the run ended; now where it is zero.
 	Ended time.Time
-	// Step is added to the record if it is not there yet; nil for none.
+	// AttemptStarted is when the attempt started that the Job ended with; zero where it is not known.
+	AttemptStarted time.Time
+	// Step is added to the record if it has none of this name yet; nil for none.
 	Step *omapi.StepSummary
 }
 
@@ -32,105 +41,212 @@ type Result struct {
 	Written bool
 }
 
-// Report reads the run's record, changes what the rules say, and writes it back, as often as it takes until the
-// context ends. Nothing that others wrote is lost, and nothing is written where nothing is missing.
+// Report reads the run's record, changes what the rules say, writes it, and reads it back, as often as it takes until
+// the context ends. Nothing that others wrote is lost, and nothing is written where nothing is missing.
 func Report(ctx context.Context, server *omapi.Client, finding Finding) (Result, error) {
-	// The server's own time to recover is seconds; a reporter has about a minute in all.
-	backoff := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
-	return reportWith(ctx, server, finding, backoff)
+	return reportWith(ctx, server, finding, patient())
+}
+
+// ReportWhen is Report for a finding that takes time: the record is read meanwhile, so that the two do not wait for each
+// other. A finding without an outcome is no news: nothing is written.
+func ReportWhen(ctx context.Context, server *omapi.Client, fqn, runID string, find func(context.Context) Finding) (Result, error) {
+	r := &reporter{server: server}
+	found := make(chan Finding, 1)
+	go func() { found <- find(ctx) }()
+	record, err := getStatus(ctx, server, fqn, runID)
+	read := time.Now()
+	r.finding = <-found
+	if r.finding.Outcome == "" {
+		return Result{}, nil
+	}
+	if err == nil && time.Since(read) < fresh {
+		r.early = &earlier{record: record}
+	}
+	return r.run(ctx, patient())
+}
+
+// patient is for a server that restarts: its time to recover is seconds, a reporter in a pod has about a minute in all.
+func patient() wait.Backoff {
+	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
 }
 
 func reportWith(ctx context.Context, server *omapi.Client, finding Finding, backoff wait.Backoff) (Result, error) {
-	var (
-		result Result
-		last   error
-	)
-	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
-	err := backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		var err error
-		result, err = attempt(ctx, server, &finding)
+	return (&reporter{server: server, finding: finding}).run(ctx, backoff)
+}
+
+type reporter struct {
+	server  *omapi.Client
+	finding Finding
+	// early is what was read before the finding was there.
+	early *earlier
+	// kept is the record while it is out of the server: its duplicate rows are deleted before it is written again.
+	kept      *omapi.PipelineStatus
+	conflicts int
+	result    Result
+	writes    int
+}
+
+type earlier struct{ record *omapi.PipelineStatus }
+
+func (r *reporter) run(ctx context.Context, backoff wait.Backoff) (Result, error) {
+	delay := backoff.DelayFunc()
+	var last error
+	for {
+		done, err := r.attempt(ctx)
+		if err != nil && last != nil && ctx.Err() != nil {
+			return r.failed(last) // That time is over is less news than what the server had said.
+		}
 		last = err
 		switch {
+		case done:
+			return r.result, nil
 		case err == nil:
-			return true, nil
-		case errors.Is(err, omapi.ErrConflict), omapi.Retryable(err):
-			return false, nil
-		default:
-			return false, err
+			continue // Written: read it back.
+		case !errors.Is(err, omapi.ErrConflict) && !omapi.Retryable(err):
+			return r.failed(err)
 		}
-	})
-	if err != nil && last != nil {
-		err = last
+		if !sleep(ctx, max(delay(), retryAfter(err))) {
+			return r.failed(err)
+		}
 	}
-	return result, err
 }
 
-func attempt(ctx context.Context, server *omapi.Client, finding *Finding) (Result, error) {
-	record, err := server.GetStatus(ctx, finding.FQN, finding.RunID)
-	if errors.Is(err, omapi.ErrNoRecord) {
-		record, err = nil, nil
+// failed is no failure where the record was written and only could not be read back.
+func (r *reporter) failed(err error) (Result, error) {
+	if r.writes > 0 && r.kept == nil {
+		return r.result, nil
 	}
+	return Result{}, err
+}
+
+// attempt says whether the record is as it shall be.
+func (r *reporter) attempt(ctx context.Context) (bool, error) {
+	record, err := r.read(ctx)
 	if err != nil {
-		return Result{}, err
+		return false, err
 	}
-	merged, changed := Merge(record, *finding)
-	if !changed {
-		return Result{State: merged.State}, nil
+	merged, changed := Merge(record, r.finding)
+	if !changed && r.kept == nil {
+		r.result.State = merged.State
+		return true, nil
 	}
-	err = server.PutStatus(ctx, finding.FQN, merged)
+	if r.writes >= rounds {
+		return true, nil // Somebody writes against us; a later look will tell who is right.
+	}
+	if err := r.write(ctx, record, merged); err != nil {
+		return false, err
+	}
+	r.writes++
+	r.conflicts, r.kept, r.result = 0, nil, Result{State: merged.State, Written: true}
+	return false, nil
+}
+
+func (r *reporter) read(ctx context.Context) (*omapi.PipelineStatus, error) {
+	if early := r.early; early != nil {
+		r.early = nil
+		return early.record, nil
+	}
+	record, err := getStatus(ctx, r.server, r.finding.FQN, r.finding.RunID)
+	if record == nil && err == nil {
+		record = r.kept
+	}
+	return record, err
+}
+
+// getStatus gives nil for a run that has no record.
+func getStatus(ctx context.Context, server *omapi.Client, fqn, runID string) (*omapi.PipelineStatus, error) {
+	record, err := server.GetStatus(ctx, fqn, runID)
+	if errors.Is(err, omapi.ErrNoRecord) {
+		return nil, nil //nolint:nilnil // A run without a record is none of the errors.
+	}
+	return record, err
+}
+
+func (r *reporter) write(ctx context.Context, before, merged *omapi.PipelineStatus) error {
+	err := r.server.PutStatus(ctx, r.finding.FQN, merged)
 	switch {
-	case errors.Is(err, omapi.ErrConflict) && record == nil:
-		// The timestamp is another run's, or another reporter was faster; the next attempt reads which.
-		finding.Timestamp++
-		return Result{}, err
+	case errors.Is(err, omapi.ErrConflict):
+		return r.conflict(ctx, before, merged, err)
 	case errors.Is(err, omapi.ErrBadRequest) && merged.State == omapi.StateStopped:
 		// Servers before 1.12 do not know the state.
-		finding.Outcome = Failed
-		return attempt(ctx, server, finding)
+		r.finding = unstopped(r.finding)
+		merged, _ = Merge(before, r.finding)
+		return r.server.PutStatus(ctx, r.finding.FQN, merged)
+	default:
+		return err
+	}
+}
+
+// conflict finds out which of three it is: another reporter came first, the timestamp is another run's, or the run has
+// more than one row, which the server refuses for ever.
+func (r *reporter) conflict(ctx context.Context, before, merged *omapi.PipelineStatus, conflict error) error {
+	r.conflicts++
+	current, err := getStatus(ctx, r.server, r.finding.FQN, r.finding.RunID)
+	switch {
 	case err != nil:
-		return Result{}, err
-	}
-	return Result{State: merged.State, Written: true}, nil
-}
-
-// Merge gives the record as it shall be, and whether that differs from what is there. A nil record is a run that has none.
-func Merge(record *omapi.PipelineStatus, finding Finding) (*omapi.PipelineStatus, bool) {
-	if record == nil {
-		record = &omapi.PipelineStatus{RunID: finding.RunID, StartDate: finding.Timestamp, Timestamp: finding.Timestamp}
-	}
-	merged := *record
-	merged.State = Decide(finding.Outcome, record.State)
-	changed := merged.State != record.State
-	if changed {
-		merged.EndDate = 0
-	}
-	if merged.State.Terminal() && merged.EndDate == 0 {
-		ended := finding.Ended
-		if ended.IsZero() {
-			ended = time.Now()
+		return err
+	case current == nil:
+		r.finding.Timestamp++
+		if r.kept != nil {
+			r.kept.Timestamp++
 		}
-		merged.EndDate, changed = ended.UnixMilli(), true
+	case before != nil && r.conflicts > 1:
+		return r.deleteRows(ctx, merged)
 	}
-	if finding.Step != nil && !hasStep(record.Steps, finding.Step) {
-		merged.Steps = append(slices.Clone(record.Steps), *finding.Step)
-		changed = true
-	}
-	return &merged, changed
+	return conflict
 }
 
-// hasStep compares what identifies a diagnosis: its text differs from one look to the next.
-func hasStep(steps []omapi.StepSummary, step *omapi.StepSummary) bool {
-	return slices.ContainsFunc(steps, func(other omapi.StepSummary) bool {
-		if other.Name != step.Name || len(other.Failures) != len(step.Failures) {
+func (r *reporter) deleteRows(ctx context.Context, merged *omapi.PipelineStatus) error {
+	pipeline, err := r.server.GetPipeline(ctx, r.finding.FQN)
+	if err != nil {
+		return err
+	}
+	r.kept = merged
+	if err := r.server.DeleteStatus(ctx, pipeline.ID, r.finding.RunID); err != nil {
+		return err
+	}
+	return r.server.PutStatus(ctx, r.finding.FQN, merged)
+}
+
+// unstopped is a stop for a server that does not know the state: a failure whose cause says so.
+func unstopped(finding Finding) Finding {
+	const note = "this server does not know the state stopped; "
+	finding.Outcome = Failed
+	step := omapi.StepSummary{Name: "Kill", Failures: []omapi.StackTraceError{{Name: "Killed", Error: "the run was stopped by a person"}}}
+	if finding.Step != nil && len(finding.Step.Failures) > 0 {
+		step = *finding.Step
+		step.Failures = slices.Clone(step.Failures)
+	}
+	step.Failures[0].Error = note + step.Failures[0].Error
+	finding.Step = &step
+	return finding
+}
+
+func retryAfter(err error) time.Duration {
+	if status, ok := errors.AsType[*omapi.Error](err); ok {
+		return status.RetryAfter
+	}
+	return 0
+}
+
+// sleep says whether there is time left after the delay. A delay that would take all that is left takes half of it.
+func sleep(ctx context.Context, delay time.Duration) bool {
+	const useless = 50 * time.Millisecond
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		if left < useless {
 			return false
 		}
-		for i := range other.Failures {
-			if other.Failures[i].Name != step.Failures[i].Name || other.Failures[i].Error != step.Failures[i].Error {
-				return false
-			}
-		}
+		delay = min(delay, left/2)
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
 		return true
-	})
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Queue writes the record `queued` of a run that is about to start, and gives the timestamp that it got: the one
