@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+
 	"github.com/pipelinectl/pipelinectl/internal/version"
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/workflow"
@@ -28,7 +33,9 @@ type environment struct {
 	jobName, namespace string
 	podName            string
 	// hint is pipelineStatus: what whoever started the handler believes.
-	hint        string
+	hint string
+	// reporter is who this process is, for the record and the server's access log.
+	reporter    string
 	gracePeriod time.Duration
 	server      omapi.Config
 	secrets     []string
@@ -36,14 +43,14 @@ type environment struct {
 	configProblem error
 }
 
-// readEnvironment fails where the run or its server cannot be known: nobody can be told anything then.
-func readEnvironment(environ []string) (*environment, error) {
+// readEnvironment takes what is there; complete and check say what is missing.
+func readEnvironment(environ []string, reporter string) *environment {
 	vars := variables(environ)
 	env := &environment{
 		fqn: vars[identity.EnvPipelineFQN], runID: vars[identity.EnvRunID],
 		jobName: vars[identity.EnvJobName], namespace: vars[identity.EnvNamespace],
-		podName: vars[identity.EnvPodName], hint: vars[identity.EnvPipelineStatus],
-		gracePeriod: defaultGracePeriod,
+		podName: cmp.Or(vars[identity.EnvPodName], vars["HOSTNAME"]), hint: vars[identity.EnvPipelineStatus],
+		gracePeriod: defaultGracePeriod, reporter: reporter,
 	}
 	if seconds, err := strconv.Atoi(vars[identity.EnvGracePeriod]); err == nil && seconds > 0 {
 		env.gracePeriod = time.Duration(seconds) * time.Second
@@ -57,7 +64,7 @@ func readEnvironment(environ []string) (*environment, error) {
 	env.configProblem = err
 	env.secrets = overlay.Values()
 	env.server = workflow.Connection(config)
-	env.server.UserAgent = "exithandler/" + version.Short() + " (preStop hook)"
+	env.server.UserAgent = "exithandler/" + version.Short() + " (" + reporter + ")"
 	if env.server.Token != "" {
 		// The configuration may have come whole, without an overlay.
 		env.secrets = append(env.secrets, env.server.Token)
@@ -68,9 +75,25 @@ func readEnvironment(environ []string) (*environment, error) {
 	if env.runID == "" {
 		env.runID = workflow.RunID(config)
 	}
-	return env, env.check()
+	return env
 }
 
+// complete asks the pod for what the environment does not say.
+func (e *environment) complete(ctx context.Context, reader diagnostics.Reader) error {
+	if e.fqn != "" && e.runID != "" && e.jobName != "" || e.podName == "" {
+		return nil
+	}
+	pod, err := reader.Pod(ctx, e.podName)
+	if err != nil {
+		return fmt.Errorf("ask pod %s for the run that it belongs to: %w", e.podName, err)
+	}
+	e.jobName = cmp.Or(e.jobName, pod.Labels[batchv1.JobNameLabel], pod.Labels["job-name"])
+	e.fqn = cmp.Or(e.fqn, pod.Annotations[identity.AnnotationFQN])
+	e.runID = cmp.Or(e.runID, pod.Labels[identity.LabelRunID], pod.Labels[batchv1.ControllerUidLabel], pod.Labels["controller-uid"])
+	return nil
+}
+
+// check fails where the run or its server cannot be known: nobody can be told anything then.
 func (e *environment) check() error {
 	var errs []error
 	if e.fqn == "" {

@@ -61,7 +61,7 @@ func TestReadEnvironment(t *testing.T) {
 				assert.Equal(t, 90*time.Second, env.gracePeriod)
 				assert.Equal(t, "http://om:8585/api", env.server.URL)
 				assert.Equal(t, "bot-token", env.server.Token)
-				assert.Contains(t, env.server.UserAgent, "preStop hook")
+				assert.Contains(t, env.server.UserAgent, "a test")
 				assert.Contains(t, env.secrets, "hunter2")
 				assert.Contains(t, env.secrets, "bot-token")
 				require.NoError(t, env.configProblem)
@@ -124,8 +124,8 @@ func TestReadEnvironment(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env, err := readEnvironment(tc.environ)
-			require.NoError(t, err, tc.reason)
+			env := readEnvironment(tc.environ, "a test")
+			require.NoError(t, env.check(), tc.reason)
 			tc.check(t, env)
 		})
 	}
@@ -160,7 +160,7 @@ func TestReadEnvironmentRefuses(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := readEnvironment(tc.environ)
+			err := readEnvironment(tc.environ, "a test").check()
 			for _, want := range tc.want {
 				require.ErrorContains(t, err, want, tc.reason)
 			}

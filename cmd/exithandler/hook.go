@@ -2,76 +2,102 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"syscall"
 	"time"
 
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
-	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// diagnosticsShare is the part of the time that Kubernetes gets: the report does not wait for a slow API for longer.
-const diagnosticsShare = 3
+const (
+	// diagnosticsShare is the part of the time that Kubernetes gets: the report does not wait for a slow API for longer.
+	diagnosticsShare = 3
+	// exitByTerm is how a process ends that the kubelet asks to.
+	exitByTerm = exitSignalBase + int32(syscall.SIGTERM)
+)
 
 // hook reports the run's state to OpenMetadata and gives the exit code.
 func hook(ctx context.Context, environ []string) int {
 	started := time.Now()
 	log, closeLog := newLogger()
 	defer closeLog()
-	env, err := readEnvironment(environ)
-	if err != nil {
-		log.Error("nothing is reported", "error", err)
-		return exitError
-	}
-	log = log.With("pipeline", env.fqn, "runId", env.runID)
+	env := readEnvironment(environ, "preStop hook")
 	ctx, cancel := context.WithTimeout(ctx, max(env.gracePeriod-reserve, time.Second))
 	defer cancel()
-
 	result, err := reportRun(ctx, log, env)
-	if err != nil {
-		log.Error("the run's state is not reported", "error", err, "took", time.Since(started).String())
+	log = log.With("pipeline", env.fqn, "runId", env.runID, "took", time.Since(started).String())
+	switch {
+	case err != nil:
+		log.Error("the run's state is not reported", "error", err)
 		return exitError
+	case result.State == "":
+		log.Info("the run is not decided, its sidecar goes on watching")
+	default:
+		log.Info("the run's state is reported", "state", result.State, "written", result.Written)
 	}
-	log.Info("the run's state is reported", "state", result.State, "written", result.Written, "took", time.Since(started).String())
 	return exitOK
 }
 
 func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.Result, error) {
-	if env.configProblem != nil {
-		log.Warn("the configuration is not whole", "error", env.configProblem)
+	// A share of the time for all that Kubernetes is asked: it may hang.
+	kubeCtx, cancel := context.WithCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		kubeCtx, cancel = context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
 	}
-	server, err := omapi.New(env.server)
+	defer cancel()
+	h, err := newHandler(kubeCtx, log, env)
 	if err != nil {
 		return report.Result{}, err
 	}
-	defer server.Close()
-	run := collect(ctx, env)
-	for _, problem := range run.Problems {
-		log.Warn("diagnostics are not whole", "problem", problem)
-	}
-	finding := report.Finding{
-		FQN: env.fqn, RunID: env.runID, Timestamp: time.Now().UnixMilli(),
-		Outcome: outcome(run, env.hint),
-	}
-	if run.Job != nil {
-		finding.Timestamp = report.TimestampOf(run.Job)
-	}
-	if finding.Outcome != report.Complete {
-		step := run.Step(run.Judge(), "preStop hook of pod "+env.podName)
-		finding.Step = &step
-	}
-	return report.Report(ctx, server, finding)
+	defer h.server.Close()
+	return report.ReportWhen(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding {
+		run := h.collect(kubeCtx)
+		outcome, known := h.outcome(run)
+		if !known {
+			return report.Finding{}
+		}
+		finding := h.finding(outcome, run.Job)
+		h.addCause(&finding, run)
+		return finding
+	})
 }
 
-// outcome asks the Job. Only where it cannot be read does the hint count, which OpenMetadata's operator gives.
-func outcome(run *diagnostics.Run, hint string) report.Outcome {
+// outcome asks the Job; where that has not decided, what it will make of this pod, unless a sidecar is there, which sees
+// how the pod really ends. Without a Job the pods are asked, and only last the hint, which OpenMetadata's operator gives.
+func (h *handler) outcome(run *diagnostics.Run) (outcome report.Outcome, known bool) {
+	attempt := h.attempt(run)
 	if run.Job != nil {
-		return report.OutcomeOf(run.Job)
+		outcome = report.OutcomeOf(run.Job)
+		if outcome.Final() || attempt < 0 {
+			return outcome, true
+		}
+		pod := run.Pods[attempt].Object
+		switch {
+		case hasSidecar(pod):
+			return "", false
+		case pod.DeletionTimestamp != nil:
+			return report.OutcomeWith(run.Job, pod, exitByTerm), true
+		default:
+			return outcome, true
+		}
 	}
+	if run.JobGone && attempt >= 0 && metav1.GetControllerOf(run.Pods[attempt].Object) != nil {
+		return report.Failed, true // The Job was deleted, and takes its pods along.
+	}
+	if len(run.Pods) > 0 {
+		if code, ended := run.Pods[0].Ended(); ended && code == 0 {
+			return report.Complete, true
+		} else if ended {
+			return report.Failed, true
+		}
+	}
+	return hinted(h.hint), true
+}
+
+func hinted(hint string) report.Outcome {
 	switch hint {
 	case "Succeeded", "success":
 		return report.Complete
@@ -80,36 +106,4 @@ func outcome(run *diagnostics.Run, hint string) report.Outcome {
 	default:
 		return report.Failed
 	}
-}
-
-func collect(ctx context.Context, env *environment) *diagnostics.Run {
-	run := &diagnostics.Run{Namespace: env.namespace, JobName: env.jobName}
-	if env.jobName == "" {
-		run.Problems = []string{"the Job is not known: variable jobName is not set"}
-		return run
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
-		defer cancel()
-	}
-	config, err := kubeConfig()
-	if err == nil {
-		var reader diagnostics.Reader
-		if reader, err = diagnostics.NewReader(config, env.namespace); err == nil {
-			return diagnostics.Collect(ctx, reader, diagnostics.Target{Namespace: env.namespace, JobName: env.jobName, Redact: env.secrets})
-		}
-	}
-	run.Problems = []string{fmt.Sprintf("cannot reach Kubernetes: %v", err)}
-	return run
-}
-
-// kubeConfig is the pod's own; outside a pod, for use by hand, the user's.
-func kubeConfig() (*rest.Config, error) {
-	config, err := rest.InClusterConfig()
-	if err == nil {
-		return config, nil
-	}
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil)
-	return loader.ClientConfig()
 }

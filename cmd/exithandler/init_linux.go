@@ -30,6 +30,10 @@ func runInit(args, environ []string) int {
 		fmt.Fprint(os.Stderr, "exithandler run: no command is given\n\n"+usage)
 		return exitUsage
 	}
+	// Before the command starts: a signal that comes in between is not lost.
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals)
+	announce(environ)
 	environ, err := commandEnvironment(environ)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
@@ -40,9 +44,6 @@ func runInit(args, environ []string) int {
 		fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
 		return lookupCode(err)
 	}
-	// Before the command starts: a signal that comes in between is not lost.
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals)
 	// Orphans come to this process also where it is not process 1.
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	child, err := os.StartProcess(path, args, &os.ProcAttr{ //nolint:gosec // Running the command given is what it is for.

@@ -1,5 +1,5 @@
-// Command exithandler reports how a run of an ingestion pipeline ends. It lives in the ingestion container: as its
-// preStop hook, and as the init process that starts the ingestion.
+// Command exithandler reports how a run of an ingestion pipeline ends. It lives in the run's pod: as the ingestion
+// container's init process and preStop hook, and as a sidecar.
 package main
 
 import (
@@ -15,6 +15,7 @@ const usage = `exithandler reports how a run of an OpenMetadata ingestion pipeli
 
 Usage:
   exithandler                    report the run's state; the preStop hook of the container "ingestion"
+  exithandler watch              report how the pod's main container ends; a sidecar's command
   exithandler run -- COMMAND...  run COMMAND as the container's init: with its secrets, signals and exit code
   exithandler install DIR        copy this program to DIR/exithandler, for an init container
   exithandler version            print the version
@@ -39,6 +40,8 @@ func run(args []string) int {
 		return hook(context.Background(), os.Environ())
 	}
 	switch args[0] {
+	case "watch":
+		return watchRun(context.Background(), os.Environ())
 	case "run":
 		return runInit(args[1:], os.Environ())
 	case "install":

@@ -70,7 +70,7 @@ func (g *globals) connectFor(ctx context.Context, endless bool) (*connection, co
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	kube, err := g.kube(&config)
+	kube, restConfig, err := g.kube(&config)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -81,7 +81,7 @@ func (g *globals) connectFor(ctx context.Context, endless bool) (*connection, co
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c := &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint, namespace: config.Namespace}
+	c := &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint, namespace: config.Namespace, kube: kube, rest: restConfig, config: config}
 	timeout := g.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
@@ -112,13 +112,16 @@ type connection struct {
 	// token and endpoint are given to the pods of pipelines that bring no connection of their own.
 	token, endpoint string
 	namespace       string
+	kube            kubernetes.Interface
+	rest            *rest.Config
+	config          k8sclient.Config
 }
 
 // kube makes the client of Kubernetes: by the flags, else by the parameters, else as kubectl does.
-func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, error) {
+func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, *rest.Config, error) {
 	config, err := g.restConfig(parameters)
 	if err != nil {
-		return nil, fmt.Errorf("no Kubernetes cluster is configured: %w; set KUBECONFIG or give --kubeconfig", err)
+		return nil, nil, fmt.Errorf("no Kubernetes cluster is configured: %w; set KUBECONFIG or give --kubeconfig", err)
 	}
 	config.UserAgent = "pipelinectl/" + version.Short()
 	config.QPS, config.Burst = kubeQPS, kubeBurst
@@ -126,9 +129,9 @@ func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, erro
 	config.WarningHandler = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("the Kubernetes client cannot be configured: %w", err)
+		return nil, nil, fmt.Errorf("the Kubernetes client cannot be configured: %w", err)
 	}
-	return kube, nil
+	return kube, config, nil
 }
 
 func (g *globals) restConfig(parameters *k8sclient.Config) (*rest.Config, error) {

@@ -53,6 +53,8 @@ type cli struct {
 	Status     statusCmd   `cmd:"" group:"runs" help:"Show a pipeline's schedule and its latest runs."`
 	Logs       logsCmd     `cmd:"" group:"runs" help:"Print the logs of a run."`
 	Kill       killCmd     `cmd:"" group:"runs" help:"End pipelines' runs, gracefully, and wait until they have ended."`
+	Diagnose   diagnoseCmd `cmd:"" group:"runs" help:"Find out how a run ended, or why it does not start."`
+	Serve      serveCmd    `cmd:"" group:"setup" help:"Keep the state of every run in OpenMetadata true, until interrupted."`
 	Automate   automateCmd `cmd:"" group:"runs" help:"Run an automation workflow, such as the test of a connection."`
 	Health     healthCmd   `cmd:"" group:"setup" help:"Check the cluster, the permissions and OpenMetadata."`
 	Parameters configCmd   `cmd:"" group:"setup" name:"config" help:"Show the parameters in force, and where each came from."`

@@ -33,6 +33,8 @@ type Target struct {
 	Pods []corev1.Pod
 	// Redact are secret values that must not leave.
 	Redact []string
+	// WithoutLogs leaves the logs out, for who does not know what to redact.
+	WithoutLogs bool
 }
 
 // Run is what Kubernetes knows of a run. Parts that could not be read are missing and named in Problems.
@@ -40,7 +42,7 @@ type Run struct {
 	Namespace string       `json:"namespace"`
 	JobName   string       `json:"jobName"`
 	Job       *batchv1.Job `json:"-"`
-	// JobGone says that the Job was deleted; Job is then what the caller had seen of it.
+	// JobGone says that the Job was deleted; Job is then what the caller had seen of it, nil for nothing.
 	JobGone    bool        `json:"jobGone,omitempty"`
 	Conditions []Condition `json:"conditions,omitempty"`
 	// Pods are the attempts, newest first.
@@ -126,6 +128,9 @@ func (c *collector) job(ctx context.Context) {
 	case known != nil && (err == nil || apierrors.IsNotFound(err)):
 		// One of the same name may have been made since.
 		c.run.Job, c.run.JobGone = known, true
+	case apierrors.IsNotFound(err):
+		c.run.JobGone = true
+		c.problem("Job "+c.run.JobName, err)
 	default:
 		c.run.Job = known
 		c.problem("Job "+c.run.JobName, err)

@@ -23,6 +23,9 @@ const (
 
 // logs reads the log of a container that tells something: the main ones, and others that failed.
 func (c *collector) logs(ctx context.Context, wg *sync.WaitGroup, pod *Pod, container *Container) {
+	if c.target.WithoutLogs {
+		return
+	}
 	if container.Last != nil && (container.Kind == KindMain || container.Last.failed()) {
 		wg.Go(func() { container.Last.Log = c.log(ctx, pod.Name, container.Name, true) })
 	}

@@ -136,6 +136,36 @@ func (p *Pod) Main() *Container {
 	return nil
 }
 
+// MainEnded gives how a pod's main container ended; false where it has not. With several it is the first that failed, and
+// all have ended.
+func MainEnded(pod *corev1.Pod) (*corev1.ContainerStateTerminated, bool) {
+	var ended *corev1.ContainerStateTerminated
+	for i := range pod.Status.ContainerStatuses {
+		state := pod.Status.ContainerStatuses[i].State.Terminated
+		if state == nil {
+			return nil, false
+		}
+		if ended == nil || ended.ExitCode == 0 {
+			ended = state
+		}
+	}
+	return ended, ended != nil
+}
+
+// Ended gives the exit code of the pod's main container; false where it has not ended.
+func (p *Pod) Ended() (int32, bool) {
+	if state, ok := MainEnded(p.Object); ok {
+		return state.ExitCode, true
+	}
+	return 0, false
+}
+
+// HasStarted says that the pod's main container has run.
+func (p *Pod) HasStarted() bool {
+	main := p.Main()
+	return main != nil && main.started()
+}
+
 // failed says that the container ended with something else than success.
 func (c *Container) failed() bool {
 	return c.State == stateTerminated && (c.ExitCode != 0 || c.Reason == reasonOOMKilled)

@@ -62,6 +62,10 @@ func (r *Run) Judge() Verdict {
 }
 
 func (r *Run) judgeJob() (Verdict, bool) {
+	if r.Job == nil && r.JobGone && len(r.Pods) > 0 {
+		main := r.Pods[0].Main()
+		return r.judgeDeletion(), main == nil || !main.failed() || main.wasEnded()
+	}
 	if r.Job == nil {
 		return Verdict{}, false
 	}
@@ -82,9 +86,13 @@ func (r *Run) judgeJob() (Verdict, bool) {
 		}
 	}
 	if r.JobGone || r.Job.DeletionTimestamp != nil {
-		return Verdict{CategoryDeleted, fmt.Sprintf("Job %s was deleted while it ran", r.JobName), "run the pipeline again when wanted; pipelinectl kill ends a run in order"}, true
+		return r.judgeDeletion(), true
 	}
 	return Verdict{}, false
+}
+
+func (r *Run) judgeDeletion() Verdict {
+	return Verdict{CategoryDeleted, fmt.Sprintf("Job %s was deleted while it ran", r.JobName), "run the pipeline again when wanted; pipelinectl kill ends a run in order"}
 }
 
 // judgeDeadline tells what the time was spent on, where that is waiting.

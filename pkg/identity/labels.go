@@ -28,8 +28,12 @@ const (
 	AnnotationSecretRevision = "pipelines.openmetadata.org/secret-revision"
 )
 
-// ContainerName is the name of the container that runs the ingestion.
-const ContainerName = "ingestion"
+const (
+	// ContainerName is the name of the container that runs the ingestion.
+	ContainerName = "ingestion"
+	// SidecarName is the name of the container that watches it.
+	SidecarName = "exithandler"
+)
 
 // Environment variables of the ingestion container. Those that OpenMetadata's own scripts read have its names.
 const (

@@ -42,6 +42,9 @@ type Client struct {
 	config Config
 	// locks has a *semaphore.Weighted for each pipeline that was ever deployed by this client.
 	locks sync.Map
+	// sidecar is SidecarAlways or SidecarNever once the cluster was asked; sidecarMu guards it.
+	sidecarMu sync.Mutex
+	sidecar   SidecarMode
 	// conflicts is how long a deploy waits before it tries again.
 	conflicts wait.Backoff
 }

@@ -30,7 +30,9 @@ type Config struct {
 	IngestionImage string
 	// ExitHandlerImage brings the exithandler binary into pods whose ingestion image does not have it; where it is
 	// empty, the binary is expected on the ingestion image's PATH.
-	ExitHandlerImage   string
+	ExitHandlerImage string
+	// Sidecar says whether a sidecar watches each run's pod.
+	Sidecar            SidecarMode
 	ImagePullPolicy    corev1.PullPolicy
 	ImagePullSecrets   []string
 	ServiceAccountName string
@@ -78,11 +80,22 @@ type Config struct {
 	KubeConfigContent string
 }
 
+// SidecarMode says whether pods have a sidecar that reports how they end.
+type SidecarMode string
+
+// The modes. SidecarAuto is on where the cluster has native sidecars: Kubernetes 1.29 or later.
+const (
+	SidecarAuto   SidecarMode = "auto"
+	SidecarAlways SidecarMode = "always"
+	SidecarNever  SidecarMode = "never"
+)
+
 // DefaultConfig has OpenMetadata's defaults.
 func DefaultConfig() Config {
 	return Config{
 		Namespace:          "openmetadata-pipelines",
 		IngestionImage:     "docker.getcollate.io/openmetadata/ingestion:latest",
+		Sidecar:            SidecarAuto,
 		ImagePullPolicy:    corev1.PullIfNotPresent,
 		ServiceAccountName: "openmetadata-ingestion",
 		Resources: corev1.ResourceRequirements{
@@ -147,6 +160,9 @@ func (c *Config) Validate() error {
 	}
 	if strings.TrimSpace(c.IngestionImage) == "" {
 		p.addf("ingestionImage", "is empty; give an image such as openmetadata/ingestion:1.12.6")
+	}
+	if modes := []SidecarMode{SidecarAuto, SidecarAlways, SidecarNever}; !slices.Contains(modes, c.Sidecar) {
+		p.addf("sidecar", "%q is not one of %v", c.Sidecar, modes)
 	}
 	if policies := []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}; !slices.Contains(policies, c.ImagePullPolicy) {
 		p.addf("imagePullPolicy", "%q is not one of %v", c.ImagePullPolicy, policies)

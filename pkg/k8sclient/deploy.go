@@ -83,10 +83,15 @@ type DeployOptions struct {
 	snapshot *snapshot
 }
 
-// Deploy puts a pipeline's objects into the namespace, or brings them up to date. Where a deploy fails half way, what it made is removed and what it changed is put back. Deploys of one
-// pipeline at the same time end with the objects of one of them.
+// Deploy puts a pipeline's objects into the namespace, or brings them up to date. Where a deploy fails half way, what it
+// made is removed and what it changed is put back. Deploys of one pipeline at the same time end with the objects of one
+// of them.
 func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, options DeployOptions) (*DeployResult, error) {
-	objects, err := c.Render(ctx, pipeline, options.Service)
+	config, err := c.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := c.render(ctx, config, pipeline, options.Service)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +100,10 @@ func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 
 // Render makes a pipeline's objects and changes nothing. The service may be nil: then OpenMetadata is asked.
 func (c *Client) Render(ctx context.Context, pipeline *omapi.IngestionPipeline, service *omapi.Service) (*Objects, error) {
+	return c.render(ctx, &c.config, pipeline, service)
+}
+
+func (c *Client) render(ctx context.Context, config *Config, pipeline *omapi.IngestionPipeline, service *omapi.Service) (*Objects, error) {
 	if err := workflow.CheckType(pipeline.PipelineType); err != nil {
 		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), err)
 	}
@@ -104,7 +113,7 @@ func (c *Client) Render(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 			return nil, err
 		}
 	}
-	return NewObjects(&c.config, pipeline, service)
+	return NewObjects(config, pipeline, service)
 }
 
 func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPipeline, objects *Objects, options DeployOptions) (*DeployResult, error) {

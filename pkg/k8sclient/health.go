@@ -11,13 +11,9 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilversion "k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
-
-// sidecarVersion is the first Kubernetes that has native sidecars on by default.
-const sidecarVersion = "1.29.0"
 
 // How a check went.
 const (
@@ -52,7 +48,7 @@ func (c *Client) Health(ctx context.Context) *Health {
 	out := &Health{Namespace: c.config.Namespace}
 	groups := make([][]Check, 4)
 	var wg sync.WaitGroup
-	wg.Go(func() { groups[0] = c.checkAPI(out) })
+	wg.Go(func() { groups[0] = c.checkAPI(ctx, out) })
 	wg.Go(func() { groups[1] = []Check{c.checkNamespace(ctx), c.checkServiceAccount(ctx), c.checkImage()} })
 	wg.Go(func() { groups[2] = c.checkPermissions(ctx) })
 	wg.Go(func() { groups[3] = c.checkOpenMetadata(ctx, out) })
@@ -67,19 +63,25 @@ func (c *Client) Health(ctx context.Context) *Health {
 	return out
 }
 
-func (c *Client) checkAPI(out *Health) []Check {
-	const name, sidecar = "kubernetes", "native sidecars"
-	info, err := c.kube.Discovery().ServerVersion()
+func (c *Client) checkAPI(ctx context.Context, out *Health) []Check {
+	const name, sidecar = "kubernetes", "sidecar"
+	info, err := c.serverVersion(ctx)
 	if err != nil {
 		return []Check{{name, CheckFailed, err.Error(), "check the kubeconfig, and that the cluster is reachable"}}
 	}
 	out.Version = info.GitVersion
 	checks := []Check{{Name: name, State: CheckOK, Detail: "API server " + info.GitVersion}}
-	version, err := utilversion.ParseGeneric(info.GitVersion)
-	if err != nil || version.LessThan(utilversion.MustParseGeneric(sidecarVersion)) {
-		return append(checks, Check{sidecar, CheckWarning, "Kubernetes " + info.GitVersion + " has none", "an end that the preStop hook does not see is reported later"})
+	const later = "an end that the preStop hook does not see is reported by pipelinectl serve only"
+	switch {
+	case c.config.Sidecar == SidecarNever:
+		return append(checks, Check{sidecar, CheckWarning, "off by parameter sidecar", later})
+	case hasSidecars(info.GitVersion):
+		return append(checks, Check{Name: sidecar, State: CheckOK, Detail: "on"})
+	case c.config.Sidecar == SidecarAlways:
+		return append(checks, Check{sidecar, CheckFailed, "Kubernetes " + info.GitVersion + " has no native sidecars, so no pod can start", "set parameter sidecar to auto"})
+	default:
+		return append(checks, Check{sidecar, CheckWarning, "off: Kubernetes " + info.GitVersion + " has no native sidecars", later})
 	}
-	return append(checks, Check{Name: sidecar, State: CheckOK, Detail: "supported"})
 }
 
 func (c *Client) checkNamespace(ctx context.Context) Check {

@@ -228,6 +228,9 @@ func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.Env
 	if config.ExitHandlerImage != "" {
 		installExitHandler(config, &spec)
 	}
+	if config.Sidecar != SidecarNever {
+		addSidecar(config, &spec, env)
+	}
 	return spec
 }
 
@@ -297,6 +300,30 @@ func installExitHandler(config *Config, spec *corev1.PodSpec) {
 		VolumeMounts:    []corev1.VolumeMount{mount},
 		// A namespace's quota may demand them of every container.
 		Resources:       corev1.ResourceRequirements{Requests: small, Limits: small},
+		SecurityContext: containerSecurity(config, true),
+	})
+}
+
+// addSidecar adds the container that sees how the ingestion container ends. It comes after those that prepare the pod, and
+// has what the ingestion container has to reach OpenMetadata: variables, and files of certificates.
+func addSidecar(config *Config, spec *corev1.PodSpec, env []corev1.EnvVar) {
+	always := corev1.ContainerRestartPolicyAlways
+	image, command := config.IngestionImage, "exithandler"
+	if config.ExitHandlerImage != "" {
+		image, command = config.ExitHandlerImage, "/exithandler"
+	}
+	spec.InitContainers = append(spec.InitContainers, corev1.Container{
+		Name:            identity.SidecarName,
+		Image:           image,
+		ImagePullPolicy: config.ImagePullPolicy,
+		Command:         []string{command, "watch"},
+		Env:             slices.Clone(env),
+		RestartPolicy:   &always,
+		VolumeMounts:    slices.Clone(config.VolumeMounts),
+		Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
+		},
 		SecurityContext: containerSecurity(config, true),
 	})
 }

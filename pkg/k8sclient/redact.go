@@ -21,6 +21,15 @@ import (
 // longestLine bounds what is kept back of a log that has no line breaks, in bytes.
 const longestLine = 64 << 10
 
+// SecretValues are what a deployed pipeline's runs are given in secret: what must not be shown of their logs.
+func (c *Client) SecretValues(ctx context.Context, fqn string) ([]string, error) {
+	pipeline, err := c.Deployed(ctx, fqn)
+	if err != nil {
+		return nil, err
+	}
+	return c.secretValues(ctx, pipeline)
+}
+
 // secretValues are what a pipeline's runs are given in secret.
 func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipeline) ([]string, error) {
 	fqn := pipeline.FQN()

@@ -197,7 +197,11 @@ func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, optio
 	if err != nil {
 		return nil, err
 	}
-	objects, err := newObjects(&c.config, pipeline, public.Data, secretOf(kept[i]).Data)
+	config, err := c.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := newObjects(config, pipeline, public.Data, secretOf(kept[i]).Data)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,10 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if err := c.checkVariables(ctx, pipeline); err != nil {
 		return nil, err
 	}
+	config, err := c.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
 	runID := uuid.NewString()
 	own, err := c.overridden(ctx, configMap, pipeline, runID, options.AppConfig)
 	if err != nil {
@@ -53,7 +57,7 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if err != nil {
 		return nil, err
 	}
-	job := NewJob(&c.config, pipeline, runID, timestamp)
+	job := NewJob(config, pipeline, runID, timestamp)
 	if own != nil {
 		useConfiguration(job, own.Name)
 	}

@@ -27,7 +27,9 @@ func Merge(record *omapi.PipelineStatus, finding Finding) (*omapi.PipelineStatus
 		}
 		merged.EndDate, changed = ended.UnixMilli(), true
 	}
-	if finding.Step != nil && !hasStep(record.Steps, finding.Step.Name) {
+	// A final state that has its cause misses nothing.
+	explained := !changed && merged.State.Terminal() && record.Cause() != ""
+	if finding.Step != nil && !explained && !hasStep(record.Steps, finding.Step.Name) {
 		merged.Steps = append(slices.Clone(record.Steps), contradicted(*finding.Step, recorded, merged.State))
 		changed = true
 	}

@@ -120,7 +120,6 @@ func TestReportKeepsTheWorkflowsRecord(t *testing.T) {
 		"Failed":       {reason: "the pod was killed before the workflow could say anything", outcome: Failed, before: "running", want: "failed", ended: atEnd},
 		"Lied":         {reason: "a success that was reported before the end is none", outcome: Failed, before: "success", want: "failed", ended: atEnd},
 		"Completed":    {reason: "the workflow's last write was lost", outcome: Complete, before: "running", want: "success", ended: atEnd},
-		"PartlyFailed": {reason: "the workflow knows better than its exit code", outcome: Complete, before: "partialSuccess", want: "partialSuccess", ended: float64(started + 3)},
 		"Killed":       {reason: "a person ended it", outcome: Stopped, before: "running", want: "stopped", ended: atEnd},
 		"Retried":      {reason: "an attempt that failed is not the run's end", outcome: Undecided, before: "failed", want: "running"},
 	}
@@ -164,6 +163,7 @@ func TestReportWritesNothingWhereNothingIsMissing(t *testing.T) {
 	}{
 		"Success":     {reason: "the workflow said it all", outcome: Complete, state: "success", more: map[string]any{"endDate": started + 5}},
 		"Partial":     {reason: "so it did", outcome: Complete, state: "partialSuccess", more: map[string]any{"endDate": started + 5}},
+		"Explained":   {reason: "the workflow failed and said why", outcome: Failed, state: "failed", step: true, more: workflowRecord("failed")},
 		"FailedTwice": {reason: "a second reporter has nothing to add", outcome: Failed, state: "failed", step: true, more: map[string]any{"endDate": started + 5, "status": []any{diagnosis()}}},
 		"Stopped":     {reason: "the Job of a killed run fails too, and that is no news", outcome: Failed, state: "stopped", more: map[string]any{"endDate": started + 5}},
 		"TooLate":     {reason: "the run had ended before the kill", outcome: Stopped, state: "success", more: map[string]any{"endDate": started + 5}},

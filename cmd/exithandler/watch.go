@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+)
+
+const (
+	// queueTimeout bounds what the sidecar does before the run starts.
+	queueTimeout = 30 * time.Second
+	// toldWithin is how long after its SIGTERM, which comes when the main container has ended, the sidecar waits for the
+	// API to say how.
+	toldWithin = 5 * time.Second
+	// deletedReserve is what is left of a pod's deletion when the sidecar reports what it knows by then.
+	deletedReserve = 4 * time.Second
+	// exitByKill is how a process ends that outlives its grace period.
+	exitByKill = exitSignalBase + int32(syscall.SIGKILL)
+)
+
+// watchRun is the sidecar: it sees how the run's main container ends, whatever ends it, and reports what the Job makes of it.
+func watchRun(ctx context.Context, environ []string) int {
+	log, closeLog := newLogger()
+	defer closeLog()
+	// SIGTERM comes when the main container has ended; it ends nothing here.
+	term, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	h, err := newHandler(term, log, readEnvironment(environ, "sidecar"))
+	if err == nil && h.kube == nil {
+		err = h.kubeProblem
+	}
+	if err != nil {
+		log.Error("the run is not watched", "error", err)
+		<-term.Done() // To exit is to be started again, for nothing.
+		return exitError
+	}
+	defer h.server.Close()
+	var queued sync.WaitGroup
+	queued.Go(func() { h.queue(term) })
+	pod := h.awaitEnd(ctx, term)
+	queued.Wait()
+	code := exitOK
+	if pod != nil {
+		code = h.reportEnd(ctx, pod)
+	}
+	<-term.Done() // The kubelet would start it again.
+	return code
+}
+
+// queue writes the record of a run that nobody has written yet, as of a schedule.
+func (h *handler) queue(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
+	defer cancel()
+	_, err := report.ReportWhen(ctx, h.server, h.fqn, h.runID, func(ctx context.Context) report.Finding {
+		job, err := h.kube.Job(ctx, h.jobName)
+		if err != nil || report.OutcomeOf(job).Final() {
+			return report.Finding{}
+		}
+		return h.finding(report.Waiting, job)
+	})
+	if err != nil && ctx.Err() == nil {
+		h.log.Warn("the run has no record yet", "error", err)
+	}
+}
+
+// awaitEnd gives the pod when its main container has ended, or when there is no time left to wait for that; nil where it
+// was never seen.
+func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(term, func() { time.AfterFunc(toldWithin, cancel) })
+	defer stop()
+	var seen *corev1.Pod
+	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
+	_ = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		watched, stop := context.WithCancel(ctx)
+		defer stop()
+		err := h.kube.WatchPod(watched, h.podName, func(pod *corev1.Pod) bool {
+			if seen == nil || seen.DeletionTimestamp == nil && pod.DeletionTimestamp != nil {
+				h.wakeAtDeletion(pod, cancel)
+			}
+			seen = pod
+			_, ended := diagnostics.MainEnded(pod)
+			return ended
+		})
+		if err != nil && ctx.Err() == nil {
+			h.log.Warn("the pod is not seen", "error", err)
+		}
+		return err == nil || seen != nil && apierrors.IsNotFound(err), nil
+	})
+	return seen
+}
+
+// wakeAtDeletion ends the wait shortly before the pod's grace period does: with it everything of the pod ends.
+func (h *handler) wakeAtDeletion(pod *corev1.Pod, wake func()) {
+	if pod.DeletionTimestamp != nil {
+		time.AfterFunc(time.Until(pod.DeletionTimestamp.Add(-deletedReserve)), wake)
+	}
+}
+
+// reportEnd has the time until the pod's grace period is over.
+func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
+	deadline := time.Now().Add(h.gracePeriod - reserve)
+	if deleted := pod.DeletionTimestamp; deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
+		deadline = deleted.Add(-time.Second)
+	}
+	if least := time.Now().Add(time.Second); deadline.Before(least) {
+		deadline = least
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	kubeCtx, cancelKube := context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
+	defer cancelKube()
+	started := time.Now()
+	result, err := report.ReportWhen(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding { return h.findEnd(kubeCtx, pod) })
+	log := h.log.With("took", time.Since(started).String())
+	switch {
+	case err != nil:
+		log.Error("the run's state is not reported", "error", err)
+		return exitError
+	case result.State == "":
+		log.Error("the run's state is not reported", "error", "how it ended is not known here")
+		return exitError
+	default:
+		log.Info("the run's state is reported", "state", result.State, "written", result.Written)
+		return exitOK
+	}
+}
+
+func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
+	main, ended := diagnostics.MainEnded(pod)
+	if ended && main.ExitCode == 0 {
+		// All went well, which needs no logs.
+		job, err := h.kube.Job(ctx, h.jobName)
+		if err == nil && !report.OutcomeOf(job).Final() {
+			finding := h.finding(report.Complete, job)
+			finding.Ended, finding.AttemptStarted = main.FinishedAt.Time, main.StartedAt.Time
+			return finding
+		}
+	}
+	run := h.collect(ctx)
+	var outcome report.Outcome
+	switch {
+	case run.Job == nil && run.JobGone && (!ended || main.ExitCode != 0):
+		outcome = report.Failed // It takes its pods along.
+	case run.Job == nil && run.JobGone:
+		outcome = report.Complete
+	case run.Job == nil:
+		return report.Finding{} // Whoever sees the Job decides.
+	case ended:
+		outcome = report.OutcomeWith(run.Job, pod, main.ExitCode)
+	case pod.DeletionTimestamp != nil:
+		outcome = report.OutcomeWith(run.Job, pod, exitByKill)
+	default:
+		return report.Finding{}
+	}
+	finding := h.finding(outcome, run.Job)
+	if ended {
+		finding.Ended, finding.AttemptStarted = main.FinishedAt.Time, main.StartedAt.Time
+	}
+	h.addCause(&finding, run)
+	return finding
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+)
+
+type diagnoseCmd struct {
+	outputFlag
+
+	Target string `arg:"" help:"A run's id, the name of its Job, or a pipeline's fully qualified name for its newest run." placeholder:"RUN|JOB|PIPELINE" predictor:"pipeline"`
+	Report bool   `help:"Write the result to OpenMetadata, where it lacks it." xor:"what"`
+	Hooks  bool   `help:"Check whether the pod's reporters are in place, and what became of them." xor:"what"`
+}
+
+// Run finds out how a run ended, or why it does not start.
+func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
+	c, ctx, cancel, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	reader, err := diagnostics.NewReader(c.rest, c.namespace)
+	if err != nil {
+		return err
+	}
+	diagnosis, err := c.pipelines.Diagnose(ctx, reader, cmd.Target)
+	if err != nil {
+		return err
+	}
+	if cmd.Hooks {
+		return cmd.printHooks(s, k8sclient.Hooks(diagnosis.Run))
+	}
+	text := fmt.Sprintf("Pipeline: %s\nRun: %s\nCategory: %s\nCause: %s\n", diagnosis.FQN, diagnosis.RunID, diagnosis.Verdict.Category, diagnosis.Verdict.Summary)
+	if diagnosis.Verdict.Advice != "" {
+		text += "What to do: " + diagnosis.Verdict.Advice + "\n"
+	}
+	if cmd.Report {
+		result, err := c.pipelines.Report(ctx, diagnosis, "pipelinectl diagnose")
+		if err != nil {
+			return err
+		}
+		written := "nothing was missing"
+		if result.Written {
+			written = "written now"
+		}
+		text += fmt.Sprintf("In OpenMetadata: %s, %s\n", result.State, written)
+	}
+	text += "\n" + diagnosis.Run.Text()
+	return s.print(cmd.outputFlag, view{data: diagnosis, text: strings.TrimRight(text, "\n") + "\n", names: []string{string(diagnosis.Verdict.Category)}})
+}
+
+func (cmd *diagnoseCmd) printHooks(s streams, checks []k8sclient.Check) error {
+	rows := [][]string{{"CHECK", "STATE", "DETAIL"}}
+	v := view{data: checks}
+	failed := false
+	for _, check := range checks {
+		detail := check.Detail
+		if check.State != k8sclient.CheckOK && check.Advice != "" {
+			detail += "; " + check.Advice
+		}
+		rows = append(rows, []string{check.Name, check.State, detail})
+		if check.State == k8sclient.CheckFailed {
+			failed = true
+			v.names = append(v.names, check.Name)
+		}
+	}
+	v.text = table(rows...)
+	if err := s.print(cmd.outputFlag, v); err != nil {
+		return err
+	}
+	if failed {
+		return errUnhealthy
+	}
+	return nil
+}

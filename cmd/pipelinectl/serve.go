@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/pipelinectl/pipelinectl/internal/version"
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/reconcile"
+)
+
+var errServe = errors.New("--workers and --sweep-interval must be positive")
+
+type serveCmd struct {
+	Workers       int           `default:"4" help:"How many runs are worked on at the same time." placeholder:"N"`
+	SweepInterval time.Duration `default:"5m" help:"How often OpenMetadata is asked for runs that go on there and have no Job." placeholder:"DURATION"`
+	SweepAge      time.Duration `default:"2m" help:"How old such a run is before it is ended: its record is written before its Job is made." placeholder:"DURATION"`
+}
+
+// Run keeps the state of every run true until it is interrupted.
+func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
+	if cmd.Workers < 1 || cmd.SweepInterval <= 0 || cmd.SweepAge < 0 {
+		return usageError{errServe}
+	}
+	c, ctx, cancel, err := g.connectFor(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	reader, err := diagnostics.NewReader(c.rest, c.namespace)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(s.err, nil))
+	log.Info("starting", "version", version.String(), "namespace", c.namespace, "openmetadata", c.om.URL())
+	err = reconcile.New(reconcile.Options{
+		Kube: c.kube, Reader: reader, Server: c.om, Namespace: c.namespace, Secrets: c.pipelines.SecretValues, Log: log,
+		Workers: cmd.Workers, SweepInterval: cmd.SweepInterval, SweepAge: cmd.SweepAge,
+	}).Run(ctx)
+	log.Info("stopped")
+	return err
+}

@@ -1,0 +1,115 @@
+package k8sclient
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+)
+
+// ErrNoJob: nothing of that name is known to Kubernetes.
+var ErrNoJob = errors.New("no Job")
+
+// Diagnosis is what Kubernetes knows of a run, and the cause of its end or standstill.
+type Diagnosis struct {
+	FQN     string              `json:"fullyQualifiedName"`
+	RunID   string              `json:"runId"`
+	Verdict diagnostics.Verdict `json:"verdict"`
+	// Outcome is what the Job says of the run.
+	Outcome report.Outcome   `json:"outcome"`
+	Run     *diagnostics.Run `json:"run"`
+}
+
+// Diagnose looks at a run, named by its id or its Job; named by its pipeline it is the newest one.
+func (c *Client) Diagnose(ctx context.Context, reader diagnostics.Reader, name string) (*Diagnosis, error) {
+	job, err := c.findJob(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	fqn := job.Annotations[identity.AnnotationFQN]
+	secrets, err := c.SecretValues(ctx, fqn)
+	run := diagnostics.Collect(ctx, reader, diagnostics.Target{
+		Namespace: c.config.Namespace, JobName: job.Name, Job: job, Redact: secrets, WithoutLogs: err != nil,
+	})
+	if err != nil {
+		run.Problems = append(run.Problems, "logs are left out, as their secrets are not known: "+err.Error())
+	}
+	return &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: report.OutcomeOf(run.Job), Run: run}, nil
+}
+
+// Report writes a diagnosis to OpenMetadata, as any other reporter does.
+func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter string) (report.Result, error) {
+	finding := report.Finding{
+		FQN: diagnosis.FQN, RunID: diagnosis.RunID, Timestamp: report.TimestampOf(diagnosis.Run.Job), Outcome: diagnosis.Outcome,
+	}
+	if len(diagnosis.Run.Pods) > 0 {
+		if main, ok := diagnostics.MainEnded(diagnosis.Run.Pods[0].Object); ok {
+			finding.Ended, finding.AttemptStarted = main.FinishedAt.Time, main.StartedAt.Time
+		}
+	}
+	if diagnosis.Outcome == report.Undecided && !slices.ContainsFunc(diagnosis.Run.Pods, func(pod diagnostics.Pod) bool { return pod.HasStarted() }) {
+		finding.Outcome = report.Waiting
+	}
+	if finding.Outcome.Final() && finding.Outcome != report.Complete {
+		step := diagnosis.Run.Step(diagnosis.Verdict, reporter)
+		finding.Step = &step
+	}
+	return report.Report(ctx, c.om, finding)
+}
+
+func (c *Client) findJob(ctx context.Context, name string) (*batchv1.Job, error) {
+	jobs := c.kube.BatchV1().Jobs(c.config.Namespace)
+	if !strings.Contains(name, ".") && uuid.Validate(name) != nil {
+		job, err := jobs.Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("%w is named %s in namespace %s; give a run's id, a Job, or a pipeline's fully qualified name", ErrNoJob, name, c.config.Namespace)
+		}
+		if err != nil {
+			return nil, c.failed("read Job "+name, err)
+		}
+		return job, nil
+	}
+	if uuid.Validate(name) == nil {
+		return c.jobOfRun(ctx, name)
+	}
+	pipeline, err := c.Deployed(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.jobs(ctx, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%w of pipeline %s is left in namespace %s; its past runs: pipelinectl status %s", ErrNoJob, name, c.config.Namespace, name)
+	}
+	newest := slices.MaxFunc(all, func(a, b batchv1.Job) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(report.TimestampOf(&a), report.TimestampOf(&b)))
+	})
+	return &newest, nil
+}
+
+func (c *Client) jobOfRun(ctx context.Context, runID string) (*batchv1.Job, error) {
+	list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{identity.LabelManagedBy: openMetadata}.String()})
+	if err != nil {
+		return nil, c.failed("list the Jobs", err)
+	}
+	for i := range list.Items {
+		if strings.EqualFold(report.RunIDOf(&list.Items[i]), runID) {
+			return &list.Items[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%w of run %s is left in namespace %s; what OpenMetadata knows of it: pipelinectl status PIPELINE", ErrNoJob, runID, c.config.Namespace)
+}

@@ -1,0 +1,150 @@
+package reconcile
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+)
+
+// deletionSlack is how long after the end of its grace period a deleted pod counts as ended, though nobody says so: its
+// node may be gone.
+const deletionSlack = 10 * time.Second
+
+// run is what was seen of one run. Objects are those of the informers and must not be changed.
+type run struct {
+	job     *batchv1.Job
+	jobGone bool
+	pods    map[types.UID]*corev1.Pod
+	// podsGone are pods that were deleted; pods has the last of them.
+	podsGone map[types.UID]bool
+
+	// told is the outcome that was last reported, attempts the failed ones that were.
+	told     report.Outcome
+	attempts map[types.UID]bool
+	// decided is when the end was first seen, reportedAt when it was reported, verified that nothing came after it.
+	decided    time.Time
+	reportedAt time.Time
+	verified   bool
+}
+
+func newRun() *run {
+	return &run{pods: map[types.UID]*corev1.Pod{}, podsGone: map[types.UID]bool{}, attempts: map[types.UID]bool{}}
+}
+
+func (r *run) snapshot() run {
+	out := *r
+	out.pods, out.podsGone, out.attempts = maps.Clone(r.pods), maps.Clone(r.podsGone), maps.Clone(r.attempts)
+	return out
+}
+
+func (r *run) fqn() string { return r.job.Annotations[identity.AnnotationFQN] }
+
+// outcome is the Job's; of one that was deleted before it was decided, what its newest pod says.
+func (r *run) outcome() report.Outcome {
+	outcome := report.OutcomeOf(r.job)
+	if outcome.Final() || !r.jobGone {
+		return outcome
+	}
+	if newest := r.newest(); newest != nil {
+		if main, ended := diagnostics.MainEnded(newest); ended && main.ExitCode == 0 {
+			return report.Complete
+		}
+	}
+	return report.Failed
+}
+
+func (r *run) newest() *corev1.Pod {
+	pods := r.byAge()
+	if len(pods) == 0 {
+		return nil
+	}
+	return pods[0]
+}
+
+// byAge is the pods, newest first.
+func (r *run) byAge() []*corev1.Pod {
+	return slices.SortedFunc(maps.Values(r.pods), func(a, b *corev1.Pod) int {
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// known is the pods as diagnostics take them.
+func (r *run) known() []corev1.Pod {
+	out := make([]corev1.Pod, 0, len(r.pods))
+	for _, pod := range r.byAge() {
+		seen := *pod
+		if r.podsGone[pod.UID] && seen.DeletionTimestamp == nil {
+			// Deleted by force: it was never seen being deleted.
+			now := *pod.CreationTimestamp.DeepCopy()
+			seen.DeletionTimestamp = &now
+		}
+		out = append(out, seen)
+	}
+	return out
+}
+
+// mainStarted says when the newest attempt's main container started; zero where none has.
+func (r *run) mainStarted() time.Time {
+	var newest time.Time
+	for _, pod := range r.pods {
+		for i := range pod.Status.ContainerStatuses {
+			at := time.Time{}
+			switch state := pod.Status.ContainerStatuses[i].State; {
+			case state.Running != nil:
+				at = state.Running.StartedAt.Time
+			case state.Terminated != nil:
+				at = state.Terminated.StartedAt.Time
+			}
+			if at.After(newest) {
+				newest = at
+			}
+		}
+	}
+	return newest
+}
+
+// ended is when the last main container ended; zero where that is not known.
+func (r *run) ended() time.Time {
+	var last time.Time
+	for _, pod := range r.pods {
+		if main, ok := diagnostics.MainEnded(pod); ok && main.FinishedAt.After(last) {
+			last = main.FinishedAt.Time
+		}
+	}
+	return last
+}
+
+// reporting says that a pod of the run may still report its end itself, and it is left to it.
+func (r *run) reporting(now time.Time) bool {
+	for uid, pod := range r.pods {
+		if r.podsGone[uid] || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || !anyStarted(pod) {
+			continue
+		}
+		if pod.DeletionTimestamp != nil && now.After(pod.DeletionTimestamp.Add(deletionSlack)) {
+			continue
+		}
+		return true
+	}
+	return false
+}
+
+func anyStarted(pod *corev1.Pod) bool {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if status.State.Running != nil || status.State.Terminated != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// over says that nothing of the run can change any more.
+func (r *run) over() bool { return r.verified || !r.reportedAt.IsZero() }

@@ -1,0 +1,182 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+)
+
+const (
+	// announceSlack is how long a run's own process has to make its record running.
+	announceSlack = 10 * time.Second
+	// attemptSlack is how long a pod's own reporters have to report that it failed, after it has.
+	attemptSlack = 2 * time.Second
+	// reportingLimit is how long after the end was decided a pod is left to report it.
+	reportingLimit = 90 * time.Second
+	reportingPoll  = time.Second
+	// verifyAfter is when the record is looked at again: a workflow that was being killed may have written late.
+	verifyAfter = 10 * time.Second
+)
+
+// reporter is who the step of a record says it is from.
+const reporter = "pipelinectl serve"
+
+// reconcile brings the record of a run up to date, and says after which time to look again; zero for when it changes.
+func (r *Reconciler) reconcile(ctx context.Context, known, seen *run) (time.Duration, error) {
+	if seen.verified || seen.fqn() == "" {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	if outcome := seen.outcome(); outcome.Final() {
+		return r.end(ctx, known, seen, outcome)
+	}
+	return r.progress(ctx, known, seen)
+}
+
+// progress is for a run that goes on: queued until a container of it has started, running after, and each attempt that
+// failed is a step of its own. The pod's own reporters come first; what they have written is not written again.
+func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Duration, error) {
+	started := seen.mainStarted()
+	if started.IsZero() {
+		if seen.told != "" {
+			return 0, nil
+		}
+		return 0, r.tell(ctx, known, seen, report.Waiting)
+	}
+	for _, pod := range seen.byAge() {
+		if pod.Status.Phase != corev1.PodFailed || seen.attempts[pod.UID] {
+			continue
+		}
+		if main, ok := diagnostics.MainEnded(pod); ok {
+			if left := time.Until(main.FinishedAt.Add(attemptSlack)); left > 0 {
+				return left, nil
+			}
+		}
+		if err := r.tellAttempt(ctx, known, seen, pod); err != nil {
+			return 0, err
+		}
+	}
+	if seen.told == report.Undecided {
+		return 0, nil
+	}
+	if left := time.Until(started.Add(announceSlack)); left > 0 {
+		return left, nil
+	}
+	return 0, r.tell(ctx, known, seen, report.Undecided)
+}
+
+func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.Outcome) error {
+	result, err := report.Report(ctx, r.Server, r.finding(seen, outcome))
+	if err != nil {
+		return err
+	}
+	if result.Written {
+		r.log(seen).Info("the run's state is reported", "state", result.State)
+	}
+	r.remember(known, func(run *run) { run.told = outcome })
+	return nil
+}
+
+func (r *Reconciler) tellAttempt(ctx context.Context, known, seen *run, pod *corev1.Pod) error {
+	finding := r.finding(seen, report.Undecided)
+	diagnosed := r.collect(ctx, seen)
+	for i := range diagnosed.Pods {
+		if diagnosed.Pods[i].Name == pod.Name {
+			step := diagnosed.AttemptStep(i, reporter)
+			finding.Step = &step
+		}
+	}
+	result, err := report.Report(ctx, r.Server, finding)
+	if err != nil {
+		return err
+	}
+	if result.Written {
+		r.log(seen).Info("a failed attempt is reported", "pod", pod.Name)
+	}
+	r.remember(known, func(run *run) { run.attempts[pod.UID], run.told = true, report.Undecided })
+	return nil
+}
+
+func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.Outcome) (time.Duration, error) {
+	now := time.Now()
+	if seen.decided.IsZero() {
+		seen.decided = now
+		r.remember(known, func(run *run) { run.decided = now })
+	}
+	if seen.reporting(now) && now.Before(seen.decided.Add(reportingLimit)) {
+		return reportingPoll, nil
+	}
+	result, err := r.reportEnd(ctx, seen, outcome)
+	if err != nil {
+		return 0, err
+	}
+	if result.Written {
+		r.log(seen).Info("the run's end is reported", "state", result.State)
+	}
+	if seen.reportedAt.IsZero() {
+		r.remember(known, func(run *run) { run.reportedAt = now })
+		// An end that was there when this process began needs no second look.
+		if seen.ended().Add(verifyAfter).After(now) || result.Written {
+			return verifyAfter, nil
+		}
+	}
+	r.remember(known, func(run *run) { run.verified = true })
+	seen.verified = true
+	return 0, nil
+}
+
+// reportEnd collects the cause only where the record lacks one: most runs end as their workflow says.
+func (r *Reconciler) reportEnd(ctx context.Context, seen *run, outcome report.Outcome) (report.Result, error) {
+	finding := r.finding(seen, outcome)
+	finding.Ended, finding.AttemptStarted = seen.ended(), seen.mainStarted()
+	if outcome != report.Complete {
+		missing, err := report.Missing(ctx, r.Server, finding, diagnostics.StepName)
+		if err != nil {
+			return report.Result{}, err
+		}
+		if missing {
+			diagnosed := r.collect(ctx, seen)
+			step := diagnosed.Step(diagnosed.Judge(), reporter)
+			finding.Step = &step
+		}
+	}
+	return report.Report(ctx, r.Server, finding)
+}
+
+func (r *Reconciler) finding(seen *run, outcome report.Outcome) report.Finding {
+	return report.Finding{
+		FQN: seen.fqn(), RunID: report.RunIDOf(seen.job), Timestamp: report.TimestampOf(seen.job), Outcome: outcome,
+	}
+}
+
+func (r *Reconciler) collect(ctx context.Context, seen *run) *diagnostics.Run {
+	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	defer cancel()
+	secrets, err := r.Secrets(ctx, seen.fqn())
+	diagnosed := diagnostics.Collect(ctx, r.Reader, diagnostics.Target{
+		Namespace: r.Namespace, JobName: seen.job.Name, Job: seen.job, Pods: seen.known(), Redact: secrets, WithoutLogs: err != nil,
+	})
+	if err != nil {
+		diagnosed.Problems = append(diagnosed.Problems, "logs are left out, as their secrets are not known: "+err.Error())
+	}
+	return diagnosed
+}
+
+// lost is the step of a run of which no Job is left.
+func lost(namespace string) *omapi.StepSummary {
+	return &omapi.StepSummary{
+		Name: diagnostics.StepName, Errors: 1,
+		Failures: []omapi.StackTraceError{{
+			Name:       string(diagnostics.CategoryUnknown),
+			Error:      "no Job of this run is left in namespace " + namespace + ": how it ended is not known; run the pipeline again",
+			StackTrace: "Reported by: " + reporter + "\nThe Job was looked for by its label " + identity.LabelRunID + " and by its UID.",
+		}},
+	}
+}
