@@ -80,7 +80,10 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 	defer cancel()
 	stop := context.AfterFunc(term, func() { time.AfterFunc(toldWithin, cancel) })
 	defer stop()
-	var seen *corev1.Pod
+	var (
+		seen   *corev1.Pod
+		denied bool
+	)
 	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
 	_ = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		watched, stop := context.WithCancel(ctx)
@@ -96,7 +99,9 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 		if err != nil && ctx.Err() == nil {
 			h.log.Warn("the pod is not seen", "error", err)
 		}
-		return err == nil || seen != nil && apierrors.IsNotFound(err), nil
+		// Who may not look need not go on when the main container has ended.
+		denied = apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)
+		return err == nil || seen != nil && apierrors.IsNotFound(err) || denied && term.Err() != nil, nil
 	})
 	return seen
 }

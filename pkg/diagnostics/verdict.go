@@ -35,7 +35,12 @@ const (
 	CategoryUnknown              Category = "Unknown"
 )
 
-const reasonOOMKilled = "OOMKilled"
+const (
+	reasonOOMKilled = "OOMKilled"
+
+	exitCannotExecute = 126
+	exitNotFound      = 127
+)
 
 // Verdict is the cause of a run's end, or of its standstill.
 type Verdict struct {
@@ -104,6 +109,8 @@ func (r *Run) judgeDeadline() Verdict {
 	v, ok := Verdict{}, false
 	if len(r.Pods) == 0 {
 		v, ok = r.judgeCreation()
+	} else if r.Pods[0].Disruption != "" {
+		v, ok = judgeTaken(&r.Pods[0])
 	} else if main := r.Pods[0].Main(); main == nil || !main.started() {
 		v, ok = r.judgeStart(&r.Pods[0])
 	}
@@ -226,6 +233,7 @@ func (r *Run) judgeStart(pod *Pod) (Verdict, bool) {
 
 const (
 	adviceImage  = "check the image's name, its registry and the pull secrets"
+	adviceStart  = "check the image: its command, and exithandler on its PATH"
 	adviceConfig = "deploy the pipeline again, or make the object that is missing"
 )
 
@@ -234,14 +242,19 @@ func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 	switch {
 	case c.State == stateWaiting && slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}, c.Reason):
 		return Verdict{CategoryImagePull, fmt.Sprintf("%s cannot start: %s: %s", where, c.Reason, c.Message), adviceImage}, true
+	case c.State == stateWaiting && c.Last != nil && c.Last.notStarted():
+		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Last.Message), adviceStart}, true
 	case c.State == stateWaiting && (c.Reason == "CreateContainerConfigError" || c.Reason == "CreateContainerError"):
 		return Verdict{CategoryConfigMissing, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceConfig}, true
 	case !c.failed():
 		return Verdict{}, false
 	case c.Reason == reasonOOMKilled:
 		return Verdict{CategoryOOMKilled, where + " used more memory than its limit and was killed", "raise resources.limits.memory"}, true
+	case c.State == stateTerminated && (c.ExitCode == exitCannotExecute || c.ExitCode == exitNotFound):
+		// As a shell tells it, and exithandler run.
+		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start its command: exit code %d%s", where, c.ExitCode, lastWords(c.Log)), "check the ingestion image: its entry point is python main.py"}, true
 	case c.notStarted():
-		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Message), "check the image: its command, and exithandler on its PATH"}, true
+		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceStart}, true
 	default:
 		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s%s", where, c.ExitCode, signalOf(c.ExitCode), lastWords(c.Log)), "find the error in the log"}, true
 	}

@@ -70,15 +70,18 @@ func (r *Reconciler) openRuns(ctx context.Context) ([]openRun, error) {
 	)
 	err := r.each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return r.Kube.CoreV1().ConfigMaps(r.Namespace).List(ctx, options)
-	}, func(object runtime.Object) {
+	}, func(object runtime.Object) error {
 		configMap, ok := object.(*corev1.ConfigMap)
 		if !ok || configMap.Annotations[identity.AnnotationFQN] == "" {
-			return
+			return nil
 		}
 		fqn := configMap.Annotations[identity.AnnotationFQN]
 		records, err := r.Server.ListStatuses(ctx, fqn, sweptRuns)
 		if errors.Is(err, omapi.ErrNotFound) {
-			return // Deleted in OpenMetadata: nobody sees its runs.
+			return nil // Deleted in OpenMetadata: nobody sees its runs.
+		}
+		if omapi.Retryable(err) {
+			return err // It would be the same for each pipeline.
 		}
 		errs = append(errs, err)
 		for i := range records {
@@ -86,6 +89,7 @@ func (r *Reconciler) openRuns(ctx context.Context) ([]openRun, error) {
 				open = append(open, openRun{fqn: fqn, record: records[i]})
 			}
 		}
+		return nil
 	})
 	return open, errors.Join(append(errs, err)...)
 }
@@ -95,21 +99,18 @@ func (r *Reconciler) runIDs(ctx context.Context) (map[string]bool, error) {
 	out := map[string]bool{}
 	err := r.each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return r.Kube.BatchV1().Jobs(r.Namespace).List(ctx, options)
-	}, func(object runtime.Object) {
+	}, func(object runtime.Object) error {
 		if job, ok := object.(*batchv1.Job); ok {
 			out[report.RunIDOf(job)] = true
 		}
+		return nil
 	})
 	return out, err
 }
 
-func (r *Reconciler) each(ctx context.Context, list func(context.Context, metav1.ListOptions) (runtime.Object, error), do func(runtime.Object)) error {
-	err := pager.New(list).EachListItem(ctx, metav1.ListOptions{LabelSelector: identity.LabelPipeline}, func(object runtime.Object) error {
-		do(object)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("list the pipelines of namespace %s: %w", r.Namespace, err)
+func (r *Reconciler) each(ctx context.Context, list func(context.Context, metav1.ListOptions) (runtime.Object, error), do func(runtime.Object) error) error {
+	if err := pager.New(list).EachListItem(ctx, metav1.ListOptions{LabelSelector: identity.LabelPipeline}, do); err != nil {
+		return fmt.Errorf("go through the pipelines of namespace %s: %w", r.Namespace, err)
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func TestDeployCalls(t *testing.T) {
 	items := manyPipelines(pipelines)
 	_, err = client.DeployAll(t.Context(), items, k8sclient.DeployOptions{}, nil)
 	require.NoError(t, err)
-	assert.Equal(t, map[string]int{http.MethodGet: kinds, http.MethodPatch: kinds * pipelines}, counter.take(), "one list per kind, one call per object")
+	assert.Equal(t, map[string]int{http.MethodGet: kinds + 1, http.MethodPatch: kinds * pipelines}, counter.take(), "one list per kind, one call per object, and once the cluster's version")
 
 	items[7].Pipeline.AirflowConfig.ScheduleInterval = "0 4 1 1 *"
 	results, err := client.DeployAll(t.Context(), items, k8sclient.DeployOptions{}, nil)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,16 @@ func (c *Command) Run(ctx context.Context, args ...string) (string, error) {
 		return stdout.String(), &ExitError{Args: args, Code: exit.ExitCode(), Stderr: stderr.String()}
 	}
 	return stdout.String(), err
+}
+
+// Start starts a command that goes on until the context ends; its standard error goes to log.
+func (c *Command) Start(ctx context.Context, log io.Writer, args ...string) (*exec.Cmd, error) {
+	const patience = 10 * time.Second
+	cmd := exec.CommandContext(ctx, c.path, args...) //nolint:gosec // Our own command.
+	cmd.Dir, cmd.Env, cmd.Stderr = c.dir, c.env, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = patience
+	return cmd, cmd.Start()
 }
 
 // RunJSON runs the command with -o json and reads its result.

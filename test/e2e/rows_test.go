@@ -1,0 +1,305 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+const (
+	rowAllAtOnce = 24
+
+	quotaClass   = "pipelinectl-e2e-quota"
+	urgentClass  = "pipelinectl-e2e-urgent"
+	blindAccount = "without-permissions"
+	writePath    = "pipelineStatus$"
+	// workflows are the user agents of both ingestion images.
+	workflows = "ingestion-light|customdatabase_metadata"
+)
+
+// prepareTable makes what some rows need: priority classes, a quota, an account that may read nothing.
+func (w *world) prepareTable(t *testing.T) {
+	t.Helper()
+	for name, value := range map[string]int32{quotaClass: 1, urgentClass: 100000} {
+		class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}
+		if _, err := w.Kube.SchedulingV1().PriorityClasses().Create(t.Context(), class, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
+			require.NoError(t, err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), hang)
+			defer cancel()
+			assert.NoError(t, w.Kube.SchedulingV1().PriorityClasses().Delete(ctx, name, metav1.DeleteOptions{}))
+		})
+	}
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "small"},
+		Spec: corev1.ResourceQuotaSpec{
+			Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")},
+			ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{
+				ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpIn, Values: []string{quotaClass},
+			}}},
+		},
+	}
+	_, err := w.Kube.CoreV1().ResourceQuotas(w.namespace).Create(t.Context(), quota, metav1.CreateOptions{})
+	require.NoError(t, err)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: blindAccount}}
+	_, err = w.Kube.CoreV1().ServiceAccounts(w.namespace).Create(t.Context(), account, metav1.CreateOptions{})
+	require.NoError(t, err)
+}
+
+// rows are the ways in which a run can end, in the order of the design.
+func rows() []row {
+	const (
+		success, failed, stopped = omapi.StateSuccess, omapi.StateFailed, omapi.StateStopped
+		missingSecret            = `extraEnvVars=[{"name":"X","valueFrom":{"secretKeyRef":{"name":"missing","key":"k"}}}]`
+	)
+	long := map[string]string{"duration": "600", "rows": "600"}
+	short := map[string]string{"duration": "12", "rows": "12"}
+	return []row{
+		{number: 1, how: "exit 0", options: map[string]string{"rows": "5"}, want: success, real: true},
+		{number: 2, how: "exit 1: the workflow fails", options: map[string]string{"rows": "2", "errors": "2"}, want: failed, real: true},
+		{
+			number: 3, how: "killed by a signal (SIGSEGV)", options: map[string]string{"fault": "signal:SIGSEGV"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "SIGSEGV",
+		},
+		{
+			number: 4, how: "OOM-killed", options: map[string]string{"fault": "memory:4000"}, set: []string{"resources.limits.memory=300Mi"},
+			want: failed, category: diagnostics.CategoryOOMKilled, cause: "memory", real: true,
+		},
+		{number: 5, how: "pipelinectl kill", options: long, act: kill, want: stopped, category: diagnostics.CategoryKilled},
+		{
+			number: 6, how: "pod deleted, the Job retries", options: short, set: []string{"backoffLimit=1"},
+			act: deletePod(60), want: success, attempt: diagnostics.CategoryDeleted,
+		},
+		{number: 7, how: "Job deleted", options: long, act: deleteJob, want: failed, category: diagnostics.CategoryDeleted},
+		{number: 8, how: "eviction API (drain), the Job retries", options: short, act: evict, want: success, attempt: diagnostics.CategoryEvicted},
+		{
+			number: 9, how: "preemption, the Job retries", options: short, set: []string{"resources.requests.cpu=900m", "terminationGracePeriodSeconds=5"},
+			act: preempt, want: success, attempt: diagnostics.CategoryPreempted, alone: true,
+		},
+		{
+			number: 10, how: "activeDeadlineSeconds of the Job", options: long, set: []string{"activeDeadlineSeconds=8"},
+			want: failed, category: diagnostics.CategoryDeadlineExceeded,
+		},
+		{
+			number: 11, how: "image cannot be pulled", set: []string{"activeDeadlineSeconds=12", "ingestionImage=pipelinectl.local/does-not-exist:dev"},
+			want: failed, category: diagnostics.CategoryImagePull, cause: "does-not-exist",
+		},
+		{
+			number: 12, how: "Secret missing", set: []string{"activeDeadlineSeconds=12", missingSecret},
+			want: failed, category: diagnostics.CategoryConfigMissing, cause: `"missing" not found`,
+		},
+		{
+			number: 13, how: "unschedulable", set: []string{"activeDeadlineSeconds=8", "nodeSelector=no=where"},
+			want: failed, category: diagnostics.CategoryUnschedulable,
+		},
+		{
+			number: 14, how: "pod refused by a quota", set: []string{"activeDeadlineSeconds=8", "priorityClassName=" + quotaClass},
+			want: failed, category: diagnostics.CategoryQuotaOrAdmission, cause: "exceeded quota",
+		},
+		{
+			number: 15, how: "start error (no such command)", set: []string{"activeDeadlineSeconds=12", "ingestionImage=pipelinectl.local/openmetadata-stand-in:dev"},
+			want: failed, category: diagnostics.CategoryStartError, cause: "exithandler",
+		},
+		// 16, the loss of a node, is TestNodeLost: the OpenMetadata of this test would be lost with it.
+		{number: 17, how: "pod force-deleted", options: long, act: deletePod(0), want: failed, category: diagnostics.CategoryDeleted},
+		{
+			number: 18, how: "retries used up", options: map[string]string{"fault": "raise", "faultAt": "constructor"}, set: []string{"backoffLimit=1"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "the last of 2 attempts", attempt: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: 19, how: "a failed attempt, then success", options: map[string]string{"rows": "2", "errors": "2", "failAttempts": "1"}, set: []string{"backoffLimit=1"},
+			want: success, attempt: diagnostics.CategoryApplicationError, real: true,
+		},
+		{
+			number: 20, how: "OpenMetadata down while the run ends", options: map[string]string{"duration": "5", "rows": "5", "fault": "signal:SIGKILL"},
+			act: serverDown, want: failed, category: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: 21, how: "no permissions for the pod, SIGKILL", options: map[string]string{"fault": "signal:SIGKILL"}, set: []string{"serviceAccountName=" + blindAccount},
+			want: failed, category: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: 22, how: "the pod's token has expired", prepare: expireToken,
+			want: failed, category: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: 23, how: "the reporter is killed half way", options: map[string]string{"fault": "signal:SIGKILL"}, set: []string{"terminationGracePeriodSeconds=1"},
+			prepare: hangReporter, want: failed, category: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: rowAllAtOnce, how: "all reporters at the same time, and twice", options: map[string]string{"duration": "3", "rows": "3", "fault": "signal:SIGKILL"},
+			act: reportAll, want: failed, category: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: 25, how: "killed after the workflow reported success", options: map[string]string{"rows": "2", "fault": "hang", "faultAt": "end"},
+			act: killAfterSuccess, want: success, real: true,
+		},
+		{number: 26, schedule: true, how: "scheduled: exit 0", options: map[string]string{"rows": "5"}, want: success},
+		{
+			number: 26, schedule: true, how: "scheduled: SIGSEGV", options: map[string]string{"fault": "signal:SIGSEGV"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "SIGSEGV",
+		},
+		{
+			number: 26, schedule: true, how: "scheduled: deadline", options: long, set: []string{"activeDeadlineSeconds=8"},
+			want: failed, category: diagnostics.CategoryDeadlineExceeded,
+		},
+		{
+			number: 26, schedule: true, how: "scheduled: image cannot be pulled", set: []string{"activeDeadlineSeconds=12", "ingestionImage=pipelinectl.local/does-not-exist:dev"},
+			want: failed, category: diagnostics.CategoryImagePull,
+		},
+		{number: 26, schedule: true, how: "scheduled: pipelinectl kill", options: long, act: kill, want: stopped, category: diagnostics.CategoryKilled},
+		{
+			number: 27, how: "the source fails before the workflow's error handling", options: map[string]string{"fault": "raise", "faultAt": "constructor"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "simulated failure", real: true,
+		},
+		{
+			number: 28, how: "success reported, then exit code 3", options: map[string]string{"rows": "2", "fault": "exit:3"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "the workflow reported success, but", real: true,
+		},
+		{
+			number: 29, how: "configuration that the workflow cannot parse", prepare: breakConfiguration,
+			want: failed, category: diagnostics.CategoryApplicationError, real: true,
+		},
+		{
+			number: 30, how: "every status write of the workflow refused, exit 0", options: map[string]string{"rows": "2"}, prepare: refuseWorkflow,
+			want: success, real: true,
+		},
+	}
+}
+
+func kill(t *testing.T, e *ending) {
+	t.Helper()
+	e.running(t)
+	e.at = time.Now()
+	_, err := e.command.Run(t.Context(), "kill", e.fqn, "--run", e.runID)
+	require.NoError(t, err)
+}
+
+func killAfterSuccess(t *testing.T, e *ending) {
+	t.Helper()
+	e.await(t, e.fqn, e.runID, func(state omapi.PipelineState) bool { return state == omapi.StateSuccess })
+	_, err := e.command.Run(t.Context(), "kill", e.fqn)
+	require.NoError(t, err)
+}
+
+func deletePod(grace int64) func(t *testing.T, e *ending) {
+	return func(t *testing.T, e *ending) {
+		t.Helper()
+		pod := e.running(t)
+		if grace == 0 {
+			e.at = time.Now()
+		}
+		require.NoError(t, e.Kube.CoreV1().Pods(e.namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace}))
+	}
+}
+
+func deleteJob(t *testing.T, e *ending) {
+	t.Helper()
+	pod := e.running(t)
+	background := metav1.DeletePropagationBackground
+	e.at = time.Now()
+	require.NoError(t, e.Kube.BatchV1().Jobs(e.namespace).Delete(t.Context(), pod.OwnerReferences[0].Name, metav1.DeleteOptions{PropagationPolicy: &background}))
+}
+
+func evict(t *testing.T, e *ending) {
+	t.Helper()
+	pod := e.running(t)
+	require.NoError(t, e.Kube.CoreV1().Pods(e.namespace).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name}}))
+}
+
+// preempt starts a pod for which the node has no room beside the run's, and ends it when the run's is gone.
+func preempt(t *testing.T, e *ending) {
+	t.Helper()
+	e.running(t)
+	urgent := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "urgent"},
+		Spec: corev1.PodSpec{
+			PriorityClassName: urgentClass,
+			Containers: []corev1.Container{{
+				Name: "urgent", Image: "pipelinectl.local/openmetadata-stand-in:dev",
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1500m")}},
+			}},
+		},
+	}
+	pods := e.Kube.CoreV1().Pods(e.namespace)
+	_, err := pods.Create(t.Context(), urgent, metav1.CreateOptions{})
+	require.NoError(t, err)
+	e.pod(t, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodFailed })
+	require.NoError(t, pods.Delete(t.Context(), urgent.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}))
+}
+
+func serverDown(t *testing.T, e *ending) {
+	t.Helper()
+	e.running(t)
+	_, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{Kind: admin.FaultReset, Path: e.fqn, Duration: admin.Duration(12 * time.Second)})
+	require.NoError(t, err)
+}
+
+func expireToken(t *testing.T, e *ending) {
+	t.Helper()
+	token, err := e.standIn.Admin.Token(t.Context(), admin.TokenExpired)
+	require.NoError(t, err)
+	secrets := e.Kube.CoreV1().Secrets(e.namespace)
+	secret, err := secrets.Get(t.Context(), "om-secret-"+e.name+"-metadata", metav1.GetOptions{})
+	require.NoError(t, err)
+	secret.Data["config"] = []byte("/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken: " + token + "\n")
+	_, err = secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+	require.NoError(t, err)
+}
+
+// hangReporter lets the sidecar's first write of a final state get no answer: it is killed while it waits.
+func hangReporter(t *testing.T, e *ending) {
+	t.Helper()
+	_, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{
+		Kind: admin.FaultHang, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: "sidecar", Count: 1,
+	})
+	require.NoError(t, err)
+}
+
+// reportAll reports by hand, four times at once, while sidecar and serve do; and once more when all is over.
+func reportAll(t *testing.T, e *ending) {
+	t.Helper()
+	e.pod(t, func(pod *corev1.Pod) bool { _, ended := diagnostics.MainEnded(pod); return ended })
+	diagnose := func() {
+		var diagnosis k8sclient.Diagnosis
+		assert.NoError(t, e.command.RunJSON(t.Context(), &diagnosis, "diagnose", e.runID, "--report"))
+	}
+	both(diagnose, diagnose, diagnose, diagnose)
+	e.await(t, e.fqn, e.runID, omapi.PipelineState.Terminal)
+	diagnose()
+}
+
+// breakConfiguration adds what the workflow's schema refuses.
+func breakConfiguration(t *testing.T, e *ending) {
+	t.Helper()
+	name := "om-config-" + e.name + "-metadata"
+	configMaps := e.Kube.CoreV1().ConfigMaps(e.namespace)
+	configMap, err := configMaps.Get(t.Context(), name, metav1.GetOptions{})
+	require.NoError(t, err)
+	configMap.Data["config"] += "\nnoSuchField: 1\n"
+	_, err = configMaps.Update(t.Context(), configMap, metav1.UpdateOptions{})
+	require.NoError(t, err)
+}
+
+func refuseWorkflow(t *testing.T, e *ending) {
+	t.Helper()
+	_, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{
+		Kind: admin.FaultStatus, Status: 500, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: workflows,
+	})
+	require.NoError(t, err)
+}

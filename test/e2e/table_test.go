@@ -1,0 +1,399 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+const (
+	// settled is how long after the end nothing may be written any more: longer than any reporter looks again.
+	settled = 15 * time.Second
+	// parallelRows bounds the runs that go on at the same time.
+	parallelRows = 4
+)
+
+// row is one way in which a run can end.
+type row struct {
+	number int
+	// how the end is made here.
+	how     string
+	options map[string]string
+	// set are parameters of the client, NAME=VALUE.
+	set []string
+	// schedule is a CronJob's; empty: the run is on demand.
+	schedule bool
+	// prepare changes the world between deploy and run, act while the run goes on.
+	prepare, act func(t *testing.T, e *ending)
+	want         omapi.PipelineState
+	// category is the cause's; empty: the workflow's own.
+	category diagnostics.Category
+	// cause is a part of the cause's text.
+	cause string
+	// attempt is the category of the attempt that failed before the last one.
+	attempt diagnostics.Category
+	// real says that the row runs with the real ingestion package too.
+	real bool
+	// alone says that the row disturbs others.
+	alone bool
+}
+
+// ending is one row as it is run.
+type ending struct {
+	*world
+	row
+
+	name, fqn, image string
+	runID            string
+	// at is when the run ended, where the test knows it better than the kubelet, which tells whole seconds.
+	at  time.Time
+	run *admin.Run
+	// took is from the end to the final state in OpenMetadata.
+	took time.Duration
+}
+
+// TestTable makes a run end in every way that the design's table has, and shows what OpenMetadata was told.
+func TestTable(t *testing.T) {
+	w := newWorld(t)
+	w.serve(t)
+	w.prepareTable(t)
+	var endings []*ending
+	for _, row := range rows() {
+		endings = append(endings, w.ending(row, lightImage))
+		if row.real {
+			endings = append(endings, w.ending(row, realImage))
+		}
+	}
+	t.Run("rows", func(t *testing.T) {
+		slots := make(chan struct{}, parallelRows)
+		for _, e := range endings {
+			if e.alone {
+				continue
+			}
+			t.Run(e.name, func(t *testing.T) {
+				t.Parallel()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				e.end(t)
+			})
+		}
+	})
+	for _, e := range endings {
+		if e.alone {
+			t.Run(e.name, e.end)
+		}
+	}
+	// The last one has just ended.
+	assert.Eventually(t, func() bool {
+		return !slices.ContainsFunc(endings, func(e *ending) bool { return e.run != nil && time.Since(e.finalWrite()) < settled })
+	}, hang, time.Second)
+	for _, e := range endings {
+		t.Run("settled/"+e.name, e.assertSettled)
+	}
+	printTable(t, endings)
+}
+
+func (w *world) ending(r row, image string) *ending {
+	name := fmt.Sprintf("row-%d", r.number)
+	if r.schedule {
+		name += "-" + strings.ToLower(string(r.want)+"-"+string(r.category))
+	}
+	if image == realImage {
+		name += "-real"
+	}
+	return &ending{world: w, row: r, name: strings.Trim(name, "-"), image: image}
+}
+
+// serve starts pipelinectl serve beside the test.
+func (w *world) serve(t *testing.T) {
+	t.Helper()
+	path := filepath.Join(os.TempDir(), "pipelinectl-"+w.namespace+"-serve.log")
+	log, err := os.Create(path) //nolint:gosec // A name of our own.
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	serve, err := w.command.Start(ctx, log, "serve", "--sweep-interval", "5s", "--sweep-age", "30s")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		cancel()
+		_ = serve.Wait() // Interrupted.
+		if t.Failed() {
+			if data, err := os.ReadFile(path); err == nil { //nolint:gosec // As above.
+				t.Logf("pipelinectl serve:\n%s", data)
+			}
+		}
+		assert.NoError(t, log.Close())
+		assert.NoError(t, os.Remove(path))
+	})
+}
+
+// end runs the row until its final state.
+func (e *ending) end(t *testing.T) {
+	file, fqn := e.pipeline(t, e.name, e.options, e.scheduleText())
+	e.fqn = fqn
+	args := append([]string{"deploy", "-f", file}, e.parameters()...)
+	_, err := e.command.Run(t.Context(), args...)
+	require.NoError(t, err)
+	if e.prepare != nil {
+		e.prepare(t, e)
+	}
+	if e.schedule {
+		e.awaitTick(t)
+	} else {
+		var started k8sclient.RunResult
+		require.NoError(t, e.command.RunJSON(t.Context(), &started, append([]string{"run", fqn}, e.parameters()...)...))
+		e.runID = started.RunID
+	}
+	if e.act != nil {
+		e.act(t, e)
+	}
+	e.awaitEnd(t)
+}
+
+func (e *ending) scheduleText() string {
+	if e.schedule {
+		return "* * * * *"
+	}
+	return ""
+}
+
+func (e *ending) parameters() []string {
+	out := []string{"--set", "ingestionImage=" + e.image}
+	for _, parameter := range e.set {
+		out = append(out, "--set", parameter)
+	}
+	return out
+}
+
+// awaitTick gives the run of the schedule's first tick, and lets no other come.
+func (e *ending) awaitTick(t *testing.T) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+		jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+		if err != nil || len(jobs.Items) == 0 {
+			return false, err
+		}
+		e.runID = report.RunIDOf(&jobs.Items[0])
+		return true, nil
+	})
+	require.NoError(t, err)
+	_, err = e.command.Run(t.Context(), "disable", e.fqn)
+	require.NoError(t, err)
+}
+
+// awaitEnd waits for the final state and remembers how long after the end it came.
+func (e *ending) awaitEnd(t *testing.T) {
+	t.Helper()
+	ended := e.at
+	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+		run, err := e.standIn.Admin.Run(ctx, e.fqn, e.runID)
+		if err != nil || run == nil {
+			return false, nil //nolint:nilerr // The stand-in may be made unreachable by the row.
+		}
+		e.run = run
+		if e.at.IsZero() {
+			if at, ok := e.seenEnd(ctx); ok {
+				ended = at
+			}
+		}
+		return omapi.PipelineState(run.State) == e.want && (e.category == "" || strings.Contains(e.recordText(), string(e.category))), nil
+	})
+	require.NoError(t, err, "%s does not become %s with cause %s: %+v", e.fqn, e.want, e.category, e.run)
+	e.at = ended
+}
+
+// seenEnd is when the run's newest main container ended; where none has started, when the Job was decided.
+func (e *ending) seenEnd(ctx context.Context) (time.Time, bool) {
+	pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+	if err != nil {
+		return time.Time{}, false
+	}
+	var last time.Time
+	for i := range pods.Items {
+		if main, ok := diagnostics.MainEnded(&pods.Items[i]); ok && main.FinishedAt.After(last) && !main.StartedAt.IsZero() {
+			last = main.FinishedAt.Time
+		}
+	}
+	if !last.IsZero() {
+		return last, true
+	}
+	jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+	if err != nil || len(jobs.Items) == 0 {
+		return time.Time{}, false
+	}
+	for _, condition := range jobs.Items[0].Status.Conditions {
+		if condition.Status == corev1.ConditionTrue && (last.IsZero() || condition.LastTransitionTime.Time.Before(last)) {
+			last = condition.LastTransitionTime.Time
+		}
+	}
+	return last, !last.IsZero()
+}
+
+// finalWrite is when the state was first written that the run ended in.
+func (e *ending) finalWrite() time.Time {
+	var at time.Time
+	for _, write := range slices.Backward(e.stored()) {
+		if write.State != string(e.want) {
+			break
+		}
+		at = write.Time
+	}
+	return at
+}
+
+// stored are the writes that the server took.
+func (e *ending) stored() []admin.Write {
+	var out []admin.Write
+	for _, write := range e.run.Writes {
+		if write.Status < 300 {
+			out = append(out, write)
+		}
+	}
+	return out
+}
+
+func (e *ending) recordText() string {
+	if len(e.run.Rows) == 0 {
+		return ""
+	}
+	return string(e.run.Rows[0])
+}
+
+// assertSettled is the promise: the final state of the table, with its cause, once, in one record.
+func (e *ending) assertSettled(t *testing.T) {
+	require.NotNil(t, e.run, "the row did not run")
+	run, err := e.standIn.Admin.Run(t.Context(), e.fqn, e.runID)
+	require.NoError(t, err)
+	e.run = run
+	// A workflow tells its success before its container has ended.
+	if at, ok := e.seenEnd(t.Context()); ok && at.After(e.at) {
+		e.at = at
+	}
+	e.took = max(0, e.finalWrite().Sub(e.at))
+	assert.Equal(t, string(e.want), run.State, e.how)
+	assert.Len(t, run.Rows, 1, "one record per run")
+	final := 0
+	reported := ""
+	for _, write := range e.stored() {
+		if write.State == string(e.want) {
+			final++
+		}
+		ours := strings.Contains(write.UserAgent, "exithandler") || strings.Contains(write.UserAgent, "pipelinectl")
+		if reported != "" {
+			assert.Equal(t, reported, write.State, "a final state that a reporter wrote is not flipped: %+v", write)
+		}
+		if ours && omapi.PipelineState(write.State).Terminal() {
+			reported = write.State
+		}
+	}
+	if e.number != rowAllAtOnce { // The server has no compare and swap.
+		assert.Equal(t, 1, final, "one terminal write: %+v", e.stored())
+	}
+	if e.category != "" {
+		assert.Equal(t, 1, strings.Count(e.recordText(), `"name":"`+diagnostics.StepName+`"`), "one diagnosis")
+	}
+	record, err := e.client(t).Status(t.Context(), e.fqn)
+	require.NoError(t, err)
+	for _, seen := range record.Runs {
+		if seen.RunID == e.runID && e.category != "" {
+			assert.Contains(t, seen.Cause, string(e.category), e.how)
+			assert.Contains(t, seen.Cause, e.cause, e.how)
+		}
+	}
+	if e.attempt != "" {
+		assert.Contains(t, e.recordText(), diagnostics.StepName+": om-", "a failed attempt is a step of its own")
+		assert.Contains(t, e.recordText(), `"name":"`+string(e.attempt)+`"`, e.how)
+	}
+}
+
+// pod waits for the run's pod to be as wanted, and gives it.
+func (e *ending) pod(t *testing.T, ready func(*corev1.Pod) bool) *corev1.Pod {
+	t.Helper()
+	var found *corev1.Pod
+	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+		pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+		if err != nil {
+			return false, err
+		}
+		for i := range pods.Items {
+			if ready(&pods.Items[i]) {
+				found = &pods.Items[i]
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	require.NoError(t, err, "the pod of %s", e.fqn)
+	return found
+}
+
+// runs says that the pod's main container runs.
+func runs(pod *corev1.Pod) bool {
+	return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].State.Running != nil
+}
+
+// running waits until the workflow has said that it runs.
+func (e *ending) running(t *testing.T) *corev1.Pod {
+	t.Helper()
+	e.await(t, e.fqn, e.runID, func(state omapi.PipelineState) bool { return state == omapi.StateRunning })
+	return e.pod(t, runs)
+}
+
+func printTable(t *testing.T, endings []*ending) {
+	t.Helper()
+	var b strings.Builder
+	out := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(out, "row\t| how the run ends\t| final state\t| cause\t| seconds\t| told by")
+	for _, e := range endings {
+		if e.run == nil {
+			continue
+		}
+		name := fmt.Sprint(e.number)
+		if e.image == realImage {
+			name += " (real)"
+		}
+		cause := string(e.category)
+		if cause == "" && e.run.Cause != nil {
+			cause = "the workflow's own"
+		}
+		told := ""
+		for _, write := range e.stored() {
+			if write.State == string(e.want) {
+				told = write.UserAgent
+			}
+		}
+		fmt.Fprintf(out, "%s\t| %s\t| %s\t| %s\t| %.1f\t| %s\n", name, e.how, e.run.State, cause, e.took.Seconds(), told)
+	}
+	require.NoError(t, out.Flush())
+	t.Logf("seconds from the end, which the kubelet tells to the second, to the final state in OpenMetadata:\n%s", b.String())
+	if path := os.Getenv("PIPELINECTL_TABLE"); path != "" {
+		require.NoError(t, os.WriteFile(path, []byte(b.String()), 0o600))
+	}
+}
+
+// both runs things at the same time.
+func both(things ...func()) {
+	var wg sync.WaitGroup
+	for _, thing := range things {
+		wg.Go(thing)
+	}
+	wg.Wait()
+}
