@@ -86,7 +86,11 @@ func (h *handler) collect(ctx context.Context) *diagnostics.Run {
 
 // finding is what is known of the run, without its cause.
 func (h *handler) finding(outcome report.Outcome, job *batchv1.Job) report.Finding {
-	finding := report.Finding{FQN: h.fqn, RunID: h.runID, Timestamp: time.Now().UnixMilli(), Outcome: outcome}
+	now := time.Now()
+	finding := report.Finding{FQN: h.fqn, RunID: h.runID, Timestamp: now.UnixMilli(), Outcome: outcome}
+	if outcome == report.Undecided {
+		finding.Since = now // This attempt begins now, or has failed now.
+	}
 	if job != nil {
 		finding.Timestamp = report.TimestampOf(job)
 	}

@@ -149,7 +149,7 @@ func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 		job, err := h.kube.Job(ctx, h.jobName)
 		if err == nil && !report.OutcomeOf(job).Final() {
 			finding := h.finding(report.Complete, job)
-			finding.Ended, finding.AttemptStarted = main.FinishedAt.Time, main.StartedAt.Time
+			finding.Ended, finding.Since = main.FinishedAt.Time, main.StartedAt.Time
 			return finding
 		}
 	}
@@ -171,7 +171,10 @@ func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 	}
 	finding := h.finding(outcome, run.Job)
 	if ended {
-		finding.Ended, finding.AttemptStarted = main.FinishedAt.Time, main.StartedAt.Time
+		finding.Ended = main.FinishedAt.Time
+	}
+	if ended && outcome.Final() {
+		finding.Since = main.StartedAt.Time
 	}
 	h.addCause(&finding, run)
 	return finding

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	batchv1 "k8s.io/api/batch/v1"
@@ -56,7 +57,10 @@ func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter stri
 	}
 	if len(diagnosis.Run.Pods) > 0 {
 		if main, ok := diagnostics.MainEnded(diagnosis.Run.Pods[0].Object); ok {
-			finding.Ended, finding.AttemptStarted = main.FinishedAt.Time, main.StartedAt.Time
+			finding.Ended, finding.Since = main.FinishedAt.Time, main.StartedAt.Time
+			if !finding.Outcome.Final() && main.ExitCode != 0 {
+				finding.Since = time.Now()
+			}
 		}
 	}
 	if diagnosis.Outcome == report.Undecided && !slices.ContainsFunc(diagnosis.Run.Pods, func(pod diagnostics.Pod) bool { return pod.HasStarted() }) {

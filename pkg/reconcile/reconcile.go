@@ -93,7 +93,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	factory.StartWithContext(ctx)
 	defer factory.Shutdown()
 	if !cache.WaitForCacheSync(ctx.Done(), jobs.HasSynced, pods.HasSynced) {
-		return ctx.Err()
+		return nil // The context ended.
 	}
 	r.Log.Info("watching", "namespace", r.Namespace, "jobs", len(jobs.GetStore().List()))
 	var wg sync.WaitGroup

@@ -73,7 +73,9 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 }
 
 func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.Outcome) error {
-	result, err := report.Report(ctx, r.Server, r.finding(seen, outcome))
+	finding := r.finding(seen, outcome)
+	finding.Since = seen.mainStarted()
+	result, err := report.Report(ctx, r.Server, finding)
 	if err != nil {
 		return err
 	}
@@ -86,6 +88,9 @@ func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.
 
 func (r *Reconciler) tellAttempt(ctx context.Context, known, seen *run, pod *corev1.Pod) error {
 	finding := r.finding(seen, report.Undecided)
+	if finding.Since = seen.mainStarted(); pod.UID == seen.newest().UID {
+		finding.Since = time.Now()
+	}
 	diagnosed := r.collect(ctx, seen)
 	for i := range diagnosed.Pods {
 		if diagnosed.Pods[i].Name == pod.Name {
@@ -135,7 +140,7 @@ func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.O
 // reportEnd collects the cause only where the record lacks one: most runs end as their workflow says.
 func (r *Reconciler) reportEnd(ctx context.Context, seen *run, outcome report.Outcome) (report.Result, error) {
 	finding := r.finding(seen, outcome)
-	finding.Ended, finding.AttemptStarted = seen.ended(), seen.mainStarted()
+	finding.Ended, finding.Since = seen.ended(), seen.mainStarted()
 	if outcome != report.Complete {
 		missing, err := report.Missing(ctx, r.Server, finding, diagnostics.StepName)
 		if err != nil {

@@ -11,8 +11,8 @@ import (
 const (
 	// none is the state of a run that has no record.
 	none = omapi.PipelineState("")
-	// failedBefore is `failed` that an earlier attempt wrote than the one that the Job ended with.
-	failedBefore = omapi.PipelineState("failed of an earlier attempt")
+	// superseded is a final state that an earlier attempt wrote than the one that counts.
+	superseded = omapi.PipelineState("final state of an earlier attempt")
 )
 
 type rule struct {
@@ -31,11 +31,11 @@ func rules() []rule {
 	)
 	return []rule{
 		{Waiting, []omapi.PipelineState{none}, queued},
-		// A retry will come: what the attempt that failed wrote, also of a success, is not the run's.
-		{Undecided, []omapi.PipelineState{none, queued, failed, failedBefore}, running},
-		{Complete, []omapi.PipelineState{none, queued, running, failedBefore}, success},
-		{Failed, []omapi.PipelineState{none, queued, running, success, partial, failedBefore}, failed},
-		{Stopped, []omapi.PipelineState{none, queued, running}, stopped},
+		// A retry will come, or has: what an attempt that failed wrote, also of a success, is not the run's.
+		{Undecided, []omapi.PipelineState{none, queued, superseded}, running},
+		{Complete, []omapi.PipelineState{none, queued, running, superseded}, success},
+		{Failed, []omapi.PipelineState{none, queued, running, success, partial, superseded}, failed},
+		{Stopped, []omapi.PipelineState{none, queued, running, superseded}, stopped},
 	}
 }
 
@@ -46,9 +46,6 @@ func Decide(outcome Outcome, recorded omapi.PipelineState) omapi.PipelineState {
 			return rule.to
 		}
 	}
-	if recorded == failedBefore {
-		return omapi.StateFailed
-	}
 	return recorded
 }
 
@@ -57,8 +54,8 @@ func stateOf(record *omapi.PipelineStatus, finding *Finding) omapi.PipelineState
 	switch {
 	case record.State != none && !record.State.Known():
 		return omapi.StateQueued // As OpenMetadata's own client maps what it does not know.
-	case record.State == omapi.StateFailed && !finding.AttemptStarted.IsZero() && record.EndDate > 0 && record.EndDate < finding.AttemptStarted.UnixMilli():
-		return failedBefore
+	case record.State.Terminal() && record.State != omapi.StateStopped && record.EndDate > 0 && record.EndDate < finding.Since.UnixMilli():
+		return superseded
 	default:
 		return record.State
 	}

@@ -23,7 +23,19 @@ func TestDecide(t *testing.T) {
 	}{
 		"Retry": {
 			reason:  "a retry will come: an attempt's failure is not the run's",
-			outcome: Undecided, recorded: []omapi.PipelineState{none, queued, running, failed}, want: running,
+			outcome: Undecided, recorded: []omapi.PipelineState{none, queued, running, superseded}, want: running,
+		},
+		"Unended": {
+			reason:  "the workflow has written its result, and its container ends in a moment",
+			outcome: Undecided, recorded: []omapi.PipelineState{failed}, want: failed,
+		},
+		"CompleteRetried": {
+			reason:  "an earlier attempt's failure, and the last one could not write",
+			outcome: Complete, recorded: []omapi.PipelineState{superseded}, want: success,
+		},
+		"Waiting": {
+			reason:  "queued until a container has started",
+			outcome: Waiting, recorded: []omapi.PipelineState{none, queued}, want: queued,
 		},
 		"CompleteUnreported": {
 			reason:  "the Job completed and the workflow could not say so",

@@ -28,8 +28,9 @@ type Finding struct {
 	Outcome   Outcome
 	// Ended is when the run ended; now where it is zero.
 	Ended time.Time
-	// AttemptStarted is when the attempt started that the Job ended with; zero where it is not known.
-	AttemptStarted time.Time
+	// Since is when the attempt started that counts: a final state from before it is of an earlier one, which failed. Where
+	// an attempt has failed and another will come it is now; zero where it is not known.
+	Since time.Time
 	// Step is added to the record if it has none of this name yet; nil for none.
 	Step *omapi.StepSummary
 }

@@ -117,11 +117,11 @@ func TestReportKeepsTheWorkflowsRecord(t *testing.T) {
 		want    string
 		ended   any
 	}{
-		"Failed":       {reason: "the pod was killed before the workflow could say anything", outcome: Failed, before: "running", want: "failed", ended: atEnd},
-		"Lied":         {reason: "a success that was reported before the end is none", outcome: Failed, before: "success", want: "failed", ended: atEnd},
-		"Completed":    {reason: "the workflow's last write was lost", outcome: Complete, before: "running", want: "success", ended: atEnd},
-		"Killed":       {reason: "a person ended it", outcome: Stopped, before: "running", want: "stopped", ended: atEnd},
-		"Retried":      {reason: "an attempt that failed is not the run's end", outcome: Undecided, before: "failed", want: "running"},
+		"Failed":    {reason: "the pod was killed before the workflow could say anything", outcome: Failed, before: "running", want: "failed", ended: atEnd},
+		"Lied":      {reason: "a success that was reported before the end is none", outcome: Failed, before: "success", want: "failed", ended: atEnd},
+		"Completed": {reason: "the workflow's last write was lost", outcome: Complete, before: "running", want: "success", ended: atEnd},
+		"Killed":    {reason: "a person ended it", outcome: Stopped, before: "running", want: "stopped", ended: atEnd},
+		"Retried":   {reason: "an attempt that failed is not the run's end", outcome: Undecided, before: "failed", want: "running"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -132,6 +132,9 @@ func TestReportKeepsTheWorkflowsRecord(t *testing.T) {
 			finding := w.finding(tc.outcome)
 			finding.Step = diagnosis()
 			finding.Timestamp = started + 99
+			if tc.outcome == Undecided {
+				finding.Since = time.UnixMilli(started + 50)
+			}
 
 			result, err := Report(t.Context(), w.client, finding)
 			require.NoError(t, err)

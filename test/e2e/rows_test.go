@@ -246,8 +246,15 @@ func preempt(t *testing.T, e *ending) {
 func serverDown(t *testing.T, e *ending) {
 	t.Helper()
 	e.running(t)
-	_, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{Kind: admin.FaultReset, Path: e.fqn, Duration: admin.Duration(12 * time.Second)})
-	require.NoError(t, err)
+	const down = admin.Duration(12 * time.Second)
+	for _, fault := range []admin.Fault{
+		{Kind: admin.FaultReset, UserAgent: "exithandler|" + workflows, Path: e.fqn, Duration: down},
+		// A reset would break the port-forward of the whole test.
+		{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn, Duration: down},
+	} {
+		_, err := e.standIn.Admin.AddFault(t.Context(), fault)
+		require.NoError(t, err)
+	}
 }
 
 func expireToken(t *testing.T, e *ending) {
