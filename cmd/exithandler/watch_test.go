@@ -1,0 +1,254 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipelinectl/pipelinectl/internal/omtest"
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+// podAPI serves one Job and its pod, which changes while it is watched.
+type podAPI struct {
+	mux     *http.ServeMux
+	mu      sync.Mutex
+	pod     corev1.Pod
+	changed chan struct{}
+	// watches counts the watches that were opened; drop ends each at once.
+	watches int
+	drop    bool
+}
+
+func newPodAPI(job *batchv1.Job) *podAPI {
+	a := &podAPI{mux: http.NewServeMux(), changed: make(chan struct{})}
+	a.pod = corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "p", ResourceVersion: "1", Labels: map[string]string{batchv1.JobNameLabel: testJob}},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: identity.ContainerName}}},
+	}
+	a.set(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, nil)
+	const namespaced = "/api/v1/namespaces/pipelines/"
+	a.mux.HandleFunc("GET /apis/batch/v1/namespaces/pipelines/jobs/"+testJob, func(w http.ResponseWriter, _ *http.Request) {
+		if job == nil {
+			http.NotFound(w, nil)
+			return
+		}
+		reply(w, http.StatusOK, job)
+	})
+	a.mux.HandleFunc("GET "+namespaced+"pods/p", func(w http.ResponseWriter, _ *http.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		reply(w, http.StatusOK, a.pod)
+	})
+	a.mux.HandleFunc("GET "+namespaced+"pods", a.list)
+	a.mux.HandleFunc("GET "+namespaced+"events", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, corev1.EventList{}) })
+	a.mux.HandleFunc("GET "+namespaced+"pods/p/log", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("Traceback\nValueError: no\n")) })
+	return a
+}
+
+// set changes the state of the main container.
+func (a *podAPI) set(state corev1.ContainerState, deleted *metav1.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pod.Status.ContainerStatuses[0].State, a.pod.DeletionTimestamp = state, deleted
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *podAPI) list(w http.ResponseWriter, req *http.Request) {
+	if req.URL.Query().Get("watch") == "" {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		reply(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{a.pod}})
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	for {
+		a.mu.Lock()
+		a.watches++
+		data, err := json.Marshal(map[string]any{"type": "MODIFIED", "object": a.pod})
+		changed, drop := a.changed, a.drop
+		a.mu.Unlock()
+		if err != nil || drop {
+			return
+		}
+		_, _ = w.Write(append(data, '\n'))
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-changed:
+		case <-req.Context().Done():
+			return
+		}
+	}
+}
+
+func ended(code int32) corev1.ContainerState {
+	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: "Error", StartedAt: metav1.Now(), FinishedAt: metav1.Now()}}
+}
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	retries := func(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32(1)) }
+	none := func(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32) }
+	cases := map[string]struct {
+		reason string
+		job    *batchv1.Job
+		before omapi.PipelineState
+		drop   bool
+		end    corev1.ContainerState
+		gone   bool
+		want   string
+		cause  diagnostics.Category
+		step   string
+	}{
+		"Silent":    {reason: "the process died and said nothing", job: newJob(none), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Unwritten": {reason: "every write of the workflow was refused", job: newJob(none), before: omapi.StateRunning, end: ended(0), want: "success"},
+		"Reported":  {reason: "nothing is missing", job: newJob(none), before: omapi.StateSuccess, end: ended(0), want: "success"},
+		"Lied":      {reason: "a success before the end was none", job: newJob(none), before: omapi.StateSuccess, end: ended(3), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Retry":     {reason: "another attempt will come", job: newJob(retries), before: omapi.StateFailed, end: ended(1), want: "running", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName + ": p"},
+		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Scheduled": {reason: "nobody has written a record yet", job: newJob(none), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(none), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := omtest.Start(t, openmetadata.Options{})
+			server.Pipeline(t, "svc", "nightly")
+			if tc.before != "" {
+				record := &omapi.PipelineStatus{RunID: testRunID, State: tc.before, Timestamp: testTimestamp, StartDate: testTimestamp}
+				if tc.before.Terminal() {
+					record.EndDate = testTimestamp + 1
+				}
+				if tc.before == omapi.StateSuccess {
+					record.EndDate = time.Now().Add(time.Minute).UnixMilli() // Of this attempt.
+				}
+				require.NoError(t, server.Client(t).PutStatus(t.Context(), "svc.nightly", record))
+			}
+			api := newPodAPI(tc.job)
+			api.drop = tc.drop
+			environ := append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux))
+			cmd, out := command(t, environ, "watch")
+			require.NoError(t, cmd.Start())
+			if tc.before == "" {
+				require.Eventually(t, func() bool {
+					run := server.Run(t, "svc.nightly", testRunID)
+					return run != nil && run.State == "queued" && run.Timestamp == testTimestamp
+				}, patience, 10*time.Millisecond, "the record is there before the process starts, with the Job's timestamp")
+			}
+			require.Eventually(t, func() bool { api.mu.Lock(); defer api.mu.Unlock(); return api.watches > 0 }, patience, 10*time.Millisecond)
+			api.set(tc.end, nil)
+			require.Eventually(t, func() bool {
+				run := server.Run(t, "svc.nightly", testRunID)
+				return run != nil && run.State == tc.want
+			}, patience, 10*time.Millisecond, tc.reason)
+			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM), "it waits for the kubelet's word")
+			_ = cmd.Wait() // The code says it.
+			assert.Equal(t, exitOK, cmd.ProcessState.ExitCode(), out)
+			run := server.Run(t, "svc.nightly", testRunID)
+			assert.Equal(t, testTimestamp, run.Timestamp)
+			assert.Len(t, run.Rows, 1)
+			if tc.cause == "" {
+				assert.Nil(t, run.Cause)
+				return
+			}
+			require.NotNil(t, run.Cause)
+			assert.Equal(t, string(tc.cause), run.Cause.Name, tc.reason)
+			assert.Equal(t, tc.step, run.Cause.Step, tc.reason)
+			assert.Contains(t, string(run.Rows[0]), "Reported by: sidecar of pod p")
+			assert.NotContains(t, out.String()+string(run.Rows[0]), server.Token)
+		})
+	}
+}
+
+// TestWatchThatCannotSee: without Kubernetes the sidecar leaves the run to others, and does not hold the pod.
+func TestWatchThatCannotSee(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		kube   http.Handler
+		log    string
+	}{
+		"Forbidden": {reason: "the service account has no Role", kube: forbidding(), log: "the pod is not seen"},
+		"None":      {reason: "there is no cluster", log: "the run is not watched"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := omtest.Start(t, openmetadata.Options{})
+			server.Pipeline(t, "svc", "nightly")
+			cmd, out := command(t, append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, tc.kube)), "watch")
+			require.NoError(t, cmd.Start())
+			time.Sleep(500 * time.Millisecond) // It goes on until it is told.
+			assert.NoError(t, cmd.Process.Signal(syscall.Signal(0)))
+			begun := time.Now()
+			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+			_ = cmd.Wait() // The code says it.
+			assert.Less(t, time.Since(begun), patience)
+			assert.Contains(t, out.String(), tc.log, tc.reason)
+			assert.Nil(t, server.Run(t, "svc.nightly", testRunID))
+		})
+	}
+}
+
+// TestAnnounce: the record is running before the process starts.
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	stopped := newJob(func(job *batchv1.Job) { job.Annotations[identity.AnnotationStopRequested] = "2026-01-02T03:04:05Z" })
+	cases := map[string]struct {
+		reason string
+		job    *batchv1.Job
+		before omapi.PipelineState
+		fault  *admin.Fault
+		want   string
+	}{
+		"Queued":    {reason: "the client has written the record", job: newJob(func(*batchv1.Job) {}), before: omapi.StateQueued, want: "running"},
+		"Scheduled": {reason: "nobody has", job: newJob(func(*batchv1.Job) {}), want: "running"},
+		"Retry":     {reason: "an earlier attempt failed", job: newJob(func(*batchv1.Job) {}), before: omapi.StateFailed, want: "running"},
+		"Stopped":   {reason: "a run that was stopped meanwhile is left alone", job: stopped, before: omapi.StateQueued, want: "queued"},
+		"Down":      {reason: "a run starts also where OpenMetadata does not answer", job: newJob(func(*batchv1.Job) {}), fault: &admin.Fault{Kind: admin.FaultHang}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := omtest.Start(t, openmetadata.Options{})
+			server.Pipeline(t, "svc", "nightly")
+			if tc.before != "" {
+				record := &omapi.PipelineStatus{RunID: testRunID, State: tc.before, Timestamp: testTimestamp, StartDate: testTimestamp}
+				if tc.before.Terminal() {
+					record.EndDate = testTimestamp + 1
+				}
+				require.NoError(t, server.Client(t).PutStatus(t.Context(), "svc.nightly", record))
+			}
+			if tc.fault != nil {
+				server.Fault(t, *tc.fault)
+			}
+			cmd, out := command(t, append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, newPodAPI(tc.job).mux)), "run", "--", "sh", "-c", "exit 7")
+			_ = cmd.Run() // The code says it.
+			assert.Equal(t, 7, cmd.ProcessState.ExitCode(), "%s: %s", tc.reason, out)
+			run := server.Run(t, "svc.nightly", testRunID)
+			if tc.want == "" {
+				assert.Nil(t, run)
+				return
+			}
+			require.NotNil(t, run, "%s: %s", tc.reason, out)
+			assert.Equal(t, tc.want, run.State, tc.reason)
+			assert.Equal(t, testTimestamp, run.Timestamp)
+		})
+	}
+}
