@@ -44,11 +44,14 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 		if err != nil {
 			return err
 		}
-		written := "nothing was missing"
-		if result.Written {
-			written = "written now"
+		switch {
+		case result.State == "":
+			text += "In OpenMetadata: nothing is written, the Job has not decided yet whether it tries again\n"
+		case result.Written:
+			text += fmt.Sprintf("In OpenMetadata: %s, written now\n", result.State)
+		default:
+			text += fmt.Sprintf("In OpenMetadata: %s, nothing was missing\n", result.State)
 		}
-		text += fmt.Sprintf("In OpenMetadata: %s, %s\n", result.State, written)
 	}
 	text += "\n" + diagnosis.Run.Text()
 	return s.print(cmd.outputFlag, view{data: diagnosis, text: strings.TrimRight(text, "\n") + "\n", names: []string{string(diagnosis.Verdict.Category)}})

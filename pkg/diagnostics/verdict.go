@@ -60,8 +60,11 @@ func (r *Run) Judge() Verdict {
 		return r.judgeWithoutPods()
 	}
 	v := r.JudgeAttempt(0)
-	if failed := r.failedAttempts(); failed > 1 && r.condition(batchv1.JobReasonBackoffLimitExceeded) {
-		v.Summary += fmt.Sprintf("; it was the last of %d attempts", failed)
+	if attempts := r.attempts(); attempts > 1 {
+		v.Summary += fmt.Sprintf("; it was attempt %d", attempts)
+		if r.Job != nil && r.Job.Spec.BackoffLimit != nil {
+			v.Summary += fmt.Sprintf(" of at most %d", *r.Job.Spec.BackoffLimit+1)
+		}
 	}
 	return v
 }
@@ -213,7 +216,10 @@ func (r *Run) judgeStart(pod *Pod) (Verdict, bool) {
 	}
 	object := "Pod/" + pod.Name
 	if e := r.newestEvent(object, "Failed", "InspectFailed", "ErrImageNeverPull"); e != nil {
-		if strings.Contains(strings.ToLower(e.Message), "image") {
+		switch {
+		case strings.Contains(e.Message, "unable to start container process"), strings.Contains(e.Message, "failed to create containerd task"):
+			return Verdict{CategoryStartError, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceStart}, true
+		case strings.Contains(strings.ToLower(e.Message), "image"):
 			return Verdict{CategoryImagePull, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceImage}, true
 		}
 		return Verdict{CategoryConfigMissing, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceConfig}, true
@@ -308,11 +314,31 @@ func (r *Run) failedAttempts() int32 {
 	return r.Job.Status.Failed
 }
 
-func (r *Run) newestEvent(object string, reasons ...string) *Event {
-	for i := range slices.Backward(r.Events) {
-		if e := &r.Events[i]; e.Object == object && slices.Contains(reasons, e.Reason) {
-			return e
+// attempts counts the pods that count: a disruption is not the pipeline's failure.
+func (r *Run) attempts() int {
+	count := 0
+	for i := range r.Pods {
+		if r.Pods[i].Disruption == "" {
+			count++
 		}
 	}
-	return nil
+	return max(count, int(r.failedAttempts()))
+}
+
+// newestEvent of some reasons; one whose message says more than "Error: ImagePullBackOff" comes first.
+func (r *Run) newestEvent(object string, reasons ...string) *Event {
+	var found *Event
+	for i := range slices.Backward(r.Events) {
+		e := &r.Events[i]
+		if e.Object != object || !slices.Contains(reasons, e.Reason) {
+			continue
+		}
+		if strings.ContainsRune(strings.TrimPrefix(e.Message, "Error: "), ' ') {
+			return e
+		}
+		if found == nil {
+			found = e
+		}
+	}
+	return found
 }

@@ -116,6 +116,16 @@ func TestJudge(t *testing.T) {
 			events:   []corev1.Event{newEventObject("Pod", "p", "Failed", `Failed to pull image "x": not found`, 2)},
 			category: CategoryImagePull, summary: "until the Job's activeDeadlineSeconds of 90 s was over",
 		},
+		"StartDeadline": {
+			reason: "the sidecar's command is not there", job: deadline, pods: []corev1.Pod{unstarted},
+			events:   []corev1.Event{newEventObject("Pod", "p", "Failed", `Error: failed to create containerd task: exec: "exithandler": executable file not found in $PATH`, 2)},
+			category: CategoryStartError, summary: `"exithandler": executable file not found`,
+		},
+		"ImageBackOff": {
+			reason: "the event that says more", job: deadline, pods: []corev1.Pod{unstarted},
+			events:   []corev1.Event{newEventObject("Pod", "p", "Failed", `Failed to pull image "x": not found`, 2), newEventObject("Pod", "p", "Failed", "Error: ImagePullBackOff", 3)},
+			category: CategoryImagePull, summary: `Failed to pull image "x"`,
+		},
 		"ConfigDeadline": {
 			reason: "the kubelet has replaced the reason", job: deadline, pods: []corev1.Pod{unstarted},
 			events:   []corev1.Event{newEventObject("Pod", "p", "Failed", `Error: configmap "om-config-x" not found`, 2)},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	batchv1 "k8s.io/api/batch/v1"
@@ -50,7 +49,8 @@ func (c *Client) Diagnose(ctx context.Context, reader diagnostics.Reader, name s
 	return &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: report.OutcomeOf(run.Job), Run: run}, nil
 }
 
-// Report writes a diagnosis to OpenMetadata, as any other reporter does.
+// Report writes a diagnosis to OpenMetadata, as any other reporter does. The result has no state where the run's newest
+// attempt has ended and its Job has not decided yet: nothing is written then.
 func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter string) (report.Result, error) {
 	finding := report.Finding{
 		FQN: diagnosis.FQN, RunID: diagnosis.RunID, Timestamp: report.TimestampOf(diagnosis.Run.Job), Outcome: diagnosis.Outcome,
@@ -58,8 +58,8 @@ func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter stri
 	if len(diagnosis.Run.Pods) > 0 {
 		if main, ok := diagnostics.MainEnded(diagnosis.Run.Pods[0].Object); ok {
 			finding.Ended, finding.Since = main.FinishedAt.Time, main.StartedAt.Time
-			if !finding.Outcome.Final() && main.ExitCode != 0 {
-				finding.Since = time.Now()
+			if !finding.Outcome.Final() {
+				return report.Result{}, nil // Whether it was the last attempt the Job has yet to say.
 			}
 		}
 	}

@@ -2,9 +2,12 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -51,13 +54,21 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 		return 0, r.tell(ctx, known, seen, report.Waiting)
 	}
 	for _, pod := range seen.byAge() {
-		if pod.Status.Phase != corev1.PodFailed || seen.attempts[pod.UID] {
+		if pod.Status.Phase != corev1.PodFailed || seen.attempts[pod.UID] || !counted(pod) {
 			continue
 		}
 		if main, ok := diagnostics.MainEnded(pod); ok {
 			if left := time.Until(main.FinishedAt.Add(attemptSlack)); left > 0 {
 				return left, nil
 			}
+		}
+		// The two informers do not go together: the Job may have failed by this very attempt.
+		job, err := r.Reader.Job(ctx, seen.job.Name)
+		if apierrors.IsNotFound(err) || err == nil && (job.UID != seen.job.UID || report.OutcomeOf(job).Final()) {
+			return 0, nil // It will be told.
+		}
+		if err != nil {
+			return 0, err
 		}
 		if err := r.tellAttempt(ctx, known, seen, pod); err != nil {
 			return 0, err
@@ -71,6 +82,9 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 	}
 	return 0, r.tell(ctx, known, seen, report.Undecided)
 }
+
+// counted says that the Job's controller has decided what to make of a pod that has ended.
+func counted(pod *corev1.Pod) bool { return !slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) }
 
 func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.Outcome) error {
 	finding := r.finding(seen, outcome)

@@ -119,7 +119,7 @@ func rows() []row {
 		{number: 17, how: "pod force-deleted", options: long, act: deletePod(0), want: failed, category: diagnostics.CategoryDeleted},
 		{
 			number: 18, how: "retries used up", options: map[string]string{"fault": "raise", "faultAt": "constructor"}, set: []string{"backoffLimit=1"},
-			want: failed, category: diagnostics.CategoryApplicationError, cause: "the last of 2 attempts", attempt: diagnostics.CategoryApplicationError,
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "attempt 2 of at most 2", attempt: diagnostics.CategoryApplicationError,
 		},
 		{
 			number: 19, how: "a failed attempt, then success", options: map[string]string{"rows": "2", "errors": "2", "failAttempts": "1"}, set: []string{"backoffLimit=1"},
