@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -91,4 +97,133 @@ func TestRunGivesTheWholeConfiguration(t *testing.T) {
 	require.Error(t, cmd.Run())
 	assert.Contains(t, out.String(), "/a/password", "what is missing is named")
 	assert.NotContains(t, out.String(), "hunter2")
+}
+
+// TestRunGivesOnEveryExitCode: all 256.
+func TestRunGivesOnEveryExitCode(t *testing.T) {
+	t.Parallel()
+	const codes, parallel = 256, 8
+	slots := make(chan struct{}, parallel)
+	var wg sync.WaitGroup
+	for code := range codes {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			cmd, out := command(t, nil, "run", "--", "sh", "-c", "exit "+strconv.Itoa(code))
+			_ = cmd.Run() // The code says it.
+			assert.Equal(t, code, cmd.ProcessState.ExitCode(), out)
+		})
+	}
+	wg.Wait()
+}
+
+// startReady starts a command and waits until it has written its first line, which it gives.
+func startReady(t *testing.T, script string) (*exec.Cmd, string) {
+	t.Helper()
+	cmd, _ := command(t, nil, "run", "--", "sh", "-c", script)
+	cmd.Stdout = nil
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	return cmd, strings.TrimSpace(line)
+}
+
+func TestRunForwardsEachSignal(t *testing.T) {
+	t.Parallel()
+	for name, number := range map[string]syscall.Signal{
+		"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2,
+		"PIPE": syscall.SIGPIPE, "ALRM": syscall.SIGALRM, "TERM": syscall.SIGTERM, "CONT": syscall.SIGCONT, "WINCH": syscall.SIGWINCH,
+		"XCPU": syscall.SIGXCPU, "IO": syscall.SIGIO, "PWR": syscall.SIGPWR, "SYS": syscall.SIGSYS,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd, _ := startReady(t, "trap 'exit 7' "+name+"; echo ready; while :; do sleep 0.05; done")
+			require.NoError(t, cmd.Process.Signal(number))
+			_ = cmd.Wait() // The code says it.
+			assert.Equal(t, 7, cmd.ProcessState.ExitCode())
+		})
+	}
+}
+
+func TestRunEndsByEachSignal(t *testing.T) {
+	t.Parallel()
+	for _, number := range []syscall.Signal{1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} {
+		t.Run(number.String(), func(t *testing.T) {
+			t.Parallel()
+			cmd, out := command(t, nil, "run", "--", "sh", "-c", fmt.Sprintf("kill -%d $$; sleep 1", number))
+			_ = cmd.Run() // The code says it.
+			assert.Equal(t, exitSignalBase+int(number), cmd.ProcessState.ExitCode(), out)
+		})
+	}
+}
+
+func TestRunIsAnInit(t *testing.T) {
+	t.Parallel()
+	t.Run("Zombies", func(t *testing.T) {
+		t.Parallel()
+		// The orphans are given to the init, and end while the command goes on.
+		cmd, _ := startReady(t, "for i in 1 2 3; do (sleep 0.05 &); done; echo ready; exec sleep 30")
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+		assert.Eventually(t, func() bool { return len(children(t, cmd.Process.Pid)) == 1 }, time.Minute, 20*time.Millisecond, "only the command is left")
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	})
+	t.Run("ProcessGroup", func(t *testing.T) {
+		t.Parallel()
+		cmd, pid := startReady(t, "sleep 300 & echo $!; wait")
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		_ = cmd.Wait() // The code says it.
+		assert.Equal(t, exitSignalBase+int(syscall.SIGTERM), cmd.ProcessState.ExitCode())
+		assert.Eventually(t, func() bool {
+			_, err := os.Stat("/proc/" + pid)
+			return errors.Is(err, os.ErrNotExist) || state("/proc/"+pid) == "Z"
+		},
+			time.Minute, 20*time.Millisecond, "the signal reaches all that the command started")
+	})
+	t.Run("TermIgnored", func(t *testing.T) {
+		t.Parallel()
+		cmd, _ := startReady(t, "trap '' TERM; echo ready; for i in 1 2 3 4 5; do sleep 0.1; done; exit 5")
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		_ = cmd.Wait() // The code says it.
+		assert.Equal(t, 5, cmd.ProcessState.ExitCode(), "the command decides when it ends")
+	})
+	t.Run("PipeKept", func(t *testing.T) {
+		t.Parallel()
+		// A grandchild holds standard output open, and does not hold the container.
+		cmd, pid := startReady(t, "sleep 300 & echo $!; exit 4")
+		ended, err := cmd.Process.Wait()
+		require.NoError(t, err)
+		assert.Equal(t, 4, ended.ExitCode())
+		number, err := strconv.Atoi(pid)
+		require.NoError(t, err)
+		assert.NoError(t, syscall.Kill(number, syscall.SIGKILL), "in a container it would end with process 1")
+	})
+}
+
+// children are the processes of a parent, zombies too.
+func children(t *testing.T, parent int) []string {
+	t.Helper()
+	// They are those of the thread that made or inherited them.
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
+	require.NoError(t, err)
+	if len(files) == 0 {
+		t.Skip("this kernel does not tell a process's children")
+	}
+	var out []string
+	for _, file := range files {
+		data, err := os.ReadFile(file) //nolint:gosec // Of a process of the test's own.
+		require.NoError(t, err)
+		out = append(out, strings.Fields(string(data))...)
+	}
+	return out
+}
+
+func state(proc string) string {
+	data, err := os.ReadFile(proc + "/stat") //nolint:gosec // A process of the test's own.
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	return fields[0]
 }

@@ -84,7 +84,9 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 }
 
 // counted says that the Job's controller has decided what to make of a pod that has ended.
-func counted(pod *corev1.Pod) bool { return !slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) }
+func counted(pod *corev1.Pod) bool {
+	return !slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer)
+}
 
 func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.Outcome) error {
 	finding := r.finding(seen, outcome)

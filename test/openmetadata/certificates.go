@@ -87,7 +87,8 @@ func (c *Certificates) CA() string { return c.ca }
 // SetExpired presents the expired certificate to new connections, or the good one again.
 func (c *Certificates) SetExpired(expired bool) { c.expired.Store(expired) }
 
-func (c *Certificates) config() *tls.Config {
+// TLS is the configuration of a server that shows one of them.
+func (c *Certificates) TLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},

@@ -36,7 +36,7 @@ type Listener struct {
 func (s *Server) Listen(ctx context.Context, address string, certificates *Certificates) (*Listener, error) {
 	l := &Listener{handler: s, logger: s.logger, address: address}
 	if certificates != nil {
-		l.tls = certificates.config()
+		l.tls = certificates.TLS()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
