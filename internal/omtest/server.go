@@ -28,54 +28,54 @@ type Server struct {
 }
 
 // Start starts a stand-in without any entity.
-func Start(t *testing.T, options openmetadata.Options) *Server {
-	t.Helper()
+func Start(tb testing.TB, options openmetadata.Options) *Server {
+	tb.Helper()
 	key, err := signingKey()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	options.Key = key
 	standIn, err := openmetadata.New(options)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	listening := httptest.NewServer(standIn)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		standIn.ClearFaults() // What hangs goes on, so that the server can close.
 		listening.Close()
 	})
 	s := &Server{Server: standIn, URL: listening.URL + "/api"}
-	s.Token = s.TokenOf(t, admin.TokenBot)
+	s.Token = s.TokenOf(tb, admin.TokenBot)
 	return s
 }
 
 // TokenOf mints a token.
-func (s *Server) TokenOf(t *testing.T, kind admin.TokenKind) string {
-	t.Helper()
+func (s *Server) TokenOf(tb testing.TB, kind admin.TokenKind) string {
+	tb.Helper()
 	token, err := s.Server.Token(kind)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return token
 }
 
 // Client speaks to the server with the bot's token.
-func (s *Server) Client(t *testing.T) *omapi.Client {
-	t.Helper()
-	return s.ClientWith(t, s.Token)
+func (s *Server) Client(tb testing.TB) *omapi.Client {
+	tb.Helper()
+	return s.ClientWith(tb, s.Token)
 }
 
 // ClientWith speaks to the server with any token.
-func (s *Server) ClientWith(t *testing.T, token string) *omapi.Client {
-	t.Helper()
+func (s *Server) ClientWith(tb testing.TB, token string) *omapi.Client {
+	tb.Helper()
 	client, err := omapi.New(omapi.Config{URL: s.URL, Token: token, UserAgent: "unit-test"})
-	require.NoError(t, err)
-	t.Cleanup(client.Close)
+	require.NoError(tb, err)
+	tb.Cleanup(client.Close)
 	return client
 }
 
 // Pipeline makes a metadata pipeline of a service of its own, and gives its fully qualified name.
-func (s *Server) Pipeline(t *testing.T, service, name string) string {
-	t.Helper()
-	created := s.put(t, "/v1/services/databaseServices", map[string]any{
+func (s *Server) Pipeline(tb testing.TB, service, name string) string {
+	tb.Helper()
+	created := s.put(tb, "/v1/services/databaseServices", map[string]any{
 		"name": service, "serviceType": "CustomDatabase",
 		"connection": map[string]any{"config": map[string]any{"type": "CustomDatabase", "sourcePythonClass": "a.B"}},
 	})
-	created = s.put(t, "/v1/services/ingestionPipelines", map[string]any{
+	created = s.put(tb, "/v1/services/ingestionPipelines", map[string]any{
 		"name": name, "pipelineType": "metadata", "airflowConfig": map[string]any{},
 		"sourceConfig": map[string]any{"config": map[string]any{"type": "DatabaseMetadata"}},
 		"service":      map[string]any{"id": created.ID, "type": "databaseService"},
@@ -84,17 +84,17 @@ func (s *Server) Pipeline(t *testing.T, service, name string) string {
 }
 
 // Fault disturbs requests until the test ends, or as the fault says.
-func (s *Server) Fault(t *testing.T, fault admin.Fault) {
-	t.Helper()
-	_, err := s.AddFault(t.Context(), fault)
-	require.NoError(t, err)
+func (s *Server) Fault(tb testing.TB, fault admin.Fault) {
+	tb.Helper()
+	_, err := s.AddFault(tb.Context(), fault)
+	require.NoError(tb, err)
 }
 
 // Run gives the record of a run with its writes; nil where there is none.
-func (s *Server) Run(t *testing.T, fqn, runID string) *admin.Run {
-	t.Helper()
+func (s *Server) Run(tb testing.TB, fqn, runID string) *admin.Run {
+	tb.Helper()
 	pipelines, err := s.Pipelines()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	for _, pipeline := range pipelines {
 		for i := range pipeline.Runs {
 			if pipeline.FQN == fqn && pipeline.Runs[i].RunID == runID {
@@ -110,11 +110,11 @@ type entity struct {
 	FQN string `json:"fullyQualifiedName"`
 }
 
-func (s *Server) put(t *testing.T, path string, body map[string]any) entity {
-	t.Helper()
+func (s *Server) put(tb testing.TB, path string, body map[string]any) entity {
+	tb.Helper()
 	var out entity
-	answer, err := resty.New().R().SetContext(t.Context()).SetAuthToken(s.Token).SetBody(body).SetResult(&out).Put(s.URL + path)
-	require.NoError(t, err)
-	require.True(t, answer.IsSuccess(), "PUT %s: %s: %s", path, answer.Status(), answer.Body())
+	answer, err := resty.New().R().SetContext(tb.Context()).SetAuthToken(s.Token).SetBody(body).SetResult(&out).Put(s.URL + path)
+	require.NoError(tb, err)
+	require.True(tb, answer.IsSuccess(), "PUT %s: %s: %s", path, answer.Status(), answer.Body())
 	return out
 }

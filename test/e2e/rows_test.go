@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"regexp"
 	"testing"
 	"time"
 
@@ -27,9 +28,10 @@ const (
 	urgentClass  = "pipelinectl-e2e-urgent"
 	blindAccount = "without-permissions"
 	writePath    = "pipelineStatus$"
-	// workflows are the user agents of both ingestion images.
-	workflows = "ingestion-light|customdatabase_metadata"
 )
+
+// workflows are the user agents of both ingestion images.
+var workflows = regexp.MustCompile("ingestion-light|customdatabase_metadata")
 
 // prepareTable makes what some rows need: priority classes, a quota, an account that may read nothing.
 func (w *world) prepareTable(t *testing.T) {
@@ -248,7 +250,7 @@ func serverDown(t *testing.T, e *ending) {
 	e.running(t)
 	const down = admin.Duration(12 * time.Second)
 	for _, fault := range []admin.Fault{
-		{Kind: admin.FaultReset, UserAgent: "exithandler|" + workflows, Path: e.fqn, Duration: down},
+		{Kind: admin.FaultReset, UserAgent: "exithandler|" + workflows.String(), Path: e.fqn, Duration: down},
 		// A reset would break the port-forward of the whole test.
 		{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn, Duration: down},
 	} {
@@ -306,7 +308,7 @@ func breakConfiguration(t *testing.T, e *ending) {
 func refuseWorkflow(t *testing.T, e *ending) {
 	t.Helper()
 	_, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{
-		Kind: admin.FaultStatus, Status: 500, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: workflows,
+		Kind: admin.FaultStatus, Status: 500, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: workflows.String(),
 	})
 	require.NoError(t, err)
 }
