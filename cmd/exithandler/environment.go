@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +69,12 @@ func readEnvironment(environ []string, reporter string) *environment {
 	if env.server.Token != "" {
 		// The configuration may have come whole, without an overlay.
 		env.secrets = append(env.secrets, env.server.Token)
+	}
+	for name, value := range vars {
+		// The user's own variables, which the Secret may hold.
+		if !slices.Contains(identity.Variables(), name) && workflow.Sensitive(name, value) {
+			env.secrets = append(env.secrets, value)
+		}
 	}
 	if env.fqn == "" {
 		env.fqn = workflow.PipelineFQN(config)

@@ -14,12 +14,6 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
-const (
-	exitCannotExecute = 126
-	exitNotFound      = 127
-	exitSignalBase    = 128
-)
-
 // runInit starts a command with the whole configuration and stands in for the init of a container: the kernel gives
 // process 1 no signal that it has no handler for, and all orphans.
 func runInit(args, environ []string) int {
@@ -67,8 +61,8 @@ func lookupCode(err error) int {
 	return exitNotFound
 }
 
-// commandEnvironment puts the whole configuration in the place of its parts. A configuration that cannot be parsed goes
-// through as it is: saying what is wrong with it is the workflow's part.
+// commandEnvironment puts the whole configuration in the place of its parts. Without the part that holds the secrets it
+// goes through as it is, also where it cannot be parsed: saying what is wrong with it is then the workflow's part.
 func commandEnvironment(environ []string) ([]string, error) {
 	vars := variables(environ)
 	if vars[identity.EnvConfigSecret] == "" {

@@ -31,6 +31,11 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+
+	// As a shell has them.
+	exitCannotExecute = 126
+	exitNotFound      = 127
+	exitSignalBase    = 128
 )
 
 func main() { os.Exit(run(os.Args[1:])) }

@@ -14,8 +14,8 @@ const completionTimeout = 2 * time.Second
 func completePipelines(ctx context.Context) complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {
 		// Flags are not parsed yet: the environment and the kubeconfig say where to look.
-		g := globals{URL: "http://localhost/api", Timeout: completionTimeout}
-		c, ctx, cancel, err := g.connect(ctx)
+		g := globals{Timeout: completionTimeout}
+		c, ctx, cancel, err := g.connectCluster(ctx)
 		if err != nil {
 			return nil
 		}

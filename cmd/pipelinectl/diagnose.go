@@ -12,7 +12,7 @@ import (
 type diagnoseCmd struct {
 	outputFlag
 
-	Target string `arg:"" help:"A run's id, the name of its Job, or a pipeline's fully qualified name for its newest run." placeholder:"RUN|JOB|PIPELINE" predictor:"pipeline"`
+	Target string `arg:"" help:"A run's id, the name of its Job, or a pipeline's fully qualified name for its newest run." placeholder:"RUN|JOB|PIPELINE" completion-predictor:"pipeline"`
 	Report bool   `help:"Write the result to OpenMetadata, where it lacks it." xor:"what"`
 	Hooks  bool   `help:"Check whether the pod's reporters are in place, and what became of them." xor:"what"`
 }
@@ -44,6 +44,7 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 		if err != nil {
 			return err
 		}
+		diagnosis.Reported = &result
 		switch {
 		case result.State == "":
 			text += "In OpenMetadata: nothing is written, the Job has not decided yet whether it tries again\n"

@@ -51,6 +51,23 @@ func (g *globals) connect(ctx context.Context) (*connection, context.Context, co
 
 // connectFor is connect; an endless command ends in time only where the user says so.
 func (g *globals) connectFor(ctx context.Context, endless bool) (*connection, context.Context, context.CancelFunc, error) {
+	return g.connectWith(ctx, need{server: true, endless: endless})
+}
+
+// connectCluster is connect for a command that does not speak to OpenMetadata.
+func (g *globals) connectCluster(ctx context.Context) (*connection, context.Context, context.CancelFunc, error) {
+	return g.connectWith(ctx, need{})
+}
+
+// need is what a command takes beside the cluster.
+type need struct {
+	// server: it speaks to OpenMetadata.
+	server bool
+	// endless: it ends in time only where the user says so.
+	endless bool
+}
+
+func (g *globals) connectWith(ctx context.Context, need need) (*connection, context.Context, context.CancelFunc, error) {
 	loaded, err := g.load()
 	if err != nil {
 		return nil, nil, nil, err
@@ -63,10 +80,7 @@ func (g *globals) connectFor(ctx context.Context, endless bool) (*connection, co
 	if url == "" {
 		url = config.MetadataAPIEndpoint
 	}
-	if url == "" {
-		return nil, nil, nil, errors.New("OpenMetadata's address is not known: give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint in the configuration")
-	}
-	om, err := omapi.New(omapi.Config{URL: url, Token: g.Token, UserAgent: "pipelinectl/" + version.Short()})
+	om, err := g.server(url, need)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -86,12 +100,23 @@ func (g *globals) connectFor(ctx context.Context, endless bool) (*connection, co
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
-	if endless && g.Timeout == 0 {
+	if need.endless && g.Timeout == 0 {
 		ctx, cancel := context.WithCancel(ctx)
 		return c, ctx, cancel, nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the command's --timeout of %s is over", timeout))
 	return c, ctx, cancel, nil
+}
+
+// server is nil for a command that does not need it, where its address is not known.
+func (g *globals) server(url string, need need) (*omapi.Client, error) {
+	if url == "" && !need.server {
+		return nil, nil //nolint:nilnil // No client is none of the errors.
+	}
+	if url == "" {
+		return nil, errors.New("OpenMetadata's address is not known: give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint in the configuration")
+	}
+	return omapi.New(omapi.Config{URL: url, Token: g.Token, UserAgent: "pipelinectl/" + version.Short()})
 }
 
 var errDisabled = errors.New("the pipeline service client is disabled: enabled is false in the configuration")

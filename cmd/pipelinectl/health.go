@@ -47,7 +47,7 @@ type hostIPCmd struct{}
 
 // Run prints where runs come from.
 func (*hostIPCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, _, cancel, err := g.connect(ctx)
+	c, _, cancel, err := g.connectCluster(ctx)
 	if err != nil {
 		return err
 	}

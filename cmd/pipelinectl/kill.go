@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -20,7 +22,7 @@ func (cmd *killCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err := cmd.check(); err != nil {
 		return err
 	}
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectFor(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -30,9 +32,16 @@ func (cmd *killCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	results, failed := forEach(ctx, names, func(ctx context.Context, fqn string) ([]k8sclient.KillResult, error) {
-		return c.pipelines.Kill(ctx, fqn, cmd.RunID)
+		killed, err := c.pipelines.Kill(ctx, fqn, cmd.RunID)
+		if errors.Is(err, k8sclient.ErrNothingToKill) && len(names) > 1 {
+			return nil, nil // Of many, most have none.
+		}
+		return killed, err
 	})
 	killed := slices.Concat(results...)
+	if len(killed) == 0 && failed == nil {
+		return fmt.Errorf("%w: none of the %d pipelines has one that has not ended", k8sclient.ErrNothingToKill, len(names))
+	}
 	if len(killed) == 0 {
 		return failed
 	}
@@ -42,7 +51,7 @@ func (cmd *killCmd) Run(ctx context.Context, g *globals, s streams) error {
 		if i > 0 {
 			v.text += "\n"
 		}
-		v.text += fmt.Sprintf("run %s of pipeline %s ended, state %s", result.RunID, result.FQN, result.State)
+		v.text += fmt.Sprintf("run %s of pipeline %s ended, state %s", result.RunID, result.FQN, cmp.Or(string(result.State), "unknown: OpenMetadata does not know the pipeline"))
 	}
 	if err := s.print(cmd.outputFlag, v); err != nil {
 		return err

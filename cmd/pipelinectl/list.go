@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -18,7 +19,7 @@ type listCmd struct {
 
 // Run lists the deployed pipelines.
 func (cmd *listCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectCluster(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ type historyCmd struct {
 
 // Run shows the configurations of a pipeline.
 func (cmd *historyCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectCluster(ctx)
 	if err != nil {
 		return err
 	}
@@ -104,22 +105,23 @@ type rollbackCmd struct {
 
 	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
 	Revision int64  `arg:"" optional:"" help:"Revision of pipelinectl history. Default: the one before."`
-	DryRun   bool   `help:"Let the API server check all, and change nothing."`
+	DryRun   string `enum:"none,server" default:"none" help:"none or server; server lets the API server check all, and changes nothing." placeholder:"HOW"`
 }
 
 // Run goes back to an earlier configuration.
 func (cmd *rollbackCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectCluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	result, err := c.pipelines.Rollback(ctx, cmd.Pipeline, cmd.Revision, k8sclient.DeployOptions{DryRun: cmd.DryRun})
+	result, err := c.pipelines.Rollback(ctx, cmd.Pipeline, cmd.Revision, k8sclient.DeployOptions{DryRun: cmd.DryRun == "server"})
 	if err != nil {
 		return err
 	}
-	return s.print(cmd.outputFlag, view{
-		data: result, names: []string{result.FQN},
-		text: "pipeline " + result.FQN + " rolled back, now revision " + strconv.FormatInt(result.Revision, 10),
-	})
+	text := fmt.Sprintf("pipeline %s rolled back, now revision %d", result.FQN, result.Revision)
+	if cmd.DryRun == "server" {
+		text = fmt.Sprintf("pipeline %s would be rolled back, as revision %d (server dry run)", result.FQN, result.Revision)
+	}
+	return s.print(cmd.outputFlag, view{data: result, names: []string{result.FQN}, text: text})
 }

@@ -14,7 +14,7 @@ type logsCmd struct {
 	All        bool   `name:"all-attempts" help:"Those of every attempt, oldest first." xor:"which"`
 	Follow     bool   `short:"f" help:"Go on until the run has ended."`
 	Previous   bool   `short:"p" help:"Those of the container before its last restart."`
-	Tail       int64  `help:"How many lines, counted from the end. Default: all." placeholder:"LINES"`
+	Tail       int64  `default:"-1" help:"How many lines, counted from the end; -1 for all." placeholder:"LINES"`
 	Timestamps bool   `help:"Put the time before each line."`
 	Page       bool   `help:"Print one page as JSON, as OpenMetadata's server asks for it." xor:"form"`
 	After      string `help:"With --page: the page that the one before named." placeholder:"PAGE"`
@@ -27,7 +27,7 @@ func (cmd *logsCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if cmd.After != "" && !cmd.Page {
 		return usageError{errPageOnly}
 	}
-	c, ctx, cancel, err := g.connectFor(ctx, cmd.Follow)
+	c, ctx, cancel, err := g.connectWith(ctx, need{endless: cmd.Follow})
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,10 @@ func (cmd *logsCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return s.print(outputFlag{Output: "json"}, view{data: page})
 	}
 	options := k8sclient.LogOptions{
-		RunID: cmd.RunID, Attempt: cmd.Attempt, Follow: cmd.Follow, Previous: cmd.Previous, TailLines: cmd.Tail, Timestamps: cmd.Timestamps,
+		RunID: cmd.RunID, Attempt: cmd.Attempt, Follow: cmd.Follow, Previous: cmd.Previous, Timestamps: cmd.Timestamps,
+	}
+	if cmd.Tail >= 0 {
+		options.TailLines = &cmd.Tail
 	}
 	if cmd.All {
 		options.Attempt = -1

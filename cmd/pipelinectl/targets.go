@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"reflect"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -69,7 +70,8 @@ func forEach[T, R any](ctx context.Context, items []T, work func(context.Context
 	_ = group.Wait() // No work returns an error.
 	done := results[:0]
 	for i, err := range errs {
-		if err == nil {
+		// What was done before an error is told too.
+		if err == nil || !reflect.ValueOf(results[i]).IsZero() {
 			done = append(done, results[i])
 		}
 	}
@@ -77,11 +79,11 @@ func forEach[T, R any](ctx context.Context, items []T, work func(context.Context
 }
 
 // onEach connects, does the work for each target, and prints the results; line is how a result reads.
-func onEach[R any](ctx context.Context, g *globals, s streams, t *targets, flag outputFlag, work func(context.Context, *connection, string) (R, error), line func(R) (name, text string)) error {
+func onEach[R any](ctx context.Context, g *globals, s streams, t *targets, flag outputFlag, need need, work func(context.Context, *connection, string) (R, error), line func(R) (name, text string)) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectWith(ctx, need)
 	if err != nil {
 		return err
 	}

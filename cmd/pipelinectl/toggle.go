@@ -36,7 +36,7 @@ func (cmd *disableCmd) Run(ctx context.Context, g *globals, s streams) error {
 }
 
 func (cmd *toggleCmd) set(ctx context.Context, g *globals, s streams, set func(*k8sclient.Client, context.Context, string) (*k8sclient.ToggleResult, error)) error {
-	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, func(ctx context.Context, c *connection, fqn string) (*k8sclient.ToggleResult, error) {
+	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, need{}, func(ctx context.Context, c *connection, fqn string) (*k8sclient.ToggleResult, error) {
 		return set(c.pipelines, ctx, fqn)
 	}, toggleLine)
 }

@@ -374,6 +374,7 @@ func TestRedactor(t *testing.T) {
 		"Nested":   {reason: "what holds another is redacted whole, in whatever order they come", secrets: []string{"abc", "abcdef"}, text: "abcdef abc", want: "<redacted> <redacted>"},
 		"Newline":  {reason: "a secret of a file ends with a newline, its print does not", secrets: []string{"hunter2\n"}, text: "p=hunter2;", want: "p=<redacted>;"},
 		"Nothing":  {reason: "nothing is secret", text: "abc", want: "abc"},
+		"Lines":    {reason: "of a key each line, as a log may be cut between them", secrets: []string{"-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nab\n"}, text: "MIIEvQIBADANBgkqhkiG9w0 ab", want: "<redacted> ab"},
 		"Repeated": {reason: "a value may be there twice", secrets: []string{"abc", "abc"}, text: "abc", want: "<redacted>"},
 	}
 	for name, tc := range cases {

@@ -51,11 +51,28 @@ func clean(s string) string {
 
 const redacted = "<redacted>"
 
+// SecretLines adds the lines of secrets that have several, such as keys: a log may be cut between them.
+func SecretLines(secrets []string) []string {
+	const telling = 16 // Characters: a shorter line may be any text.
+	out := slices.Clone(secrets)
+	for _, secret := range secrets {
+		if !strings.Contains(strings.TrimSpace(secret), "\n") {
+			continue
+		}
+		for line := range strings.Lines(secret) {
+			if line = strings.TrimSpace(line); len(line) >= telling {
+				out = append(out, line)
+			}
+		}
+	}
+	return out
+}
+
 // NewRedactor replaces secret values in text. One or two characters are not a secret that can be told from other text.
 func NewRedactor(secrets []string) *strings.Replacer {
 	const shortest = 3
 	values := make([]string, 0, len(secrets))
-	for _, secret := range secrets {
+	for _, secret := range SecretLines(secrets) {
 		// A secret that is kept in a file ends with a newline; where it is printed it may not.
 		if secret = strings.TrimSpace(secret); len(secret) >= shortest {
 			values = append(values, secret)

@@ -37,7 +37,7 @@ func (c *Client) Delete(ctx context.Context, fqn string) (*DeleteResult, error) 
 		return result, err
 	}
 	if result.Killed, err = c.Kill(ctx, fqn, ""); err != nil && !errors.Is(err, ErrNothingToKill) {
-		return result, fmt.Errorf("pipeline %s will not be scheduled any more, but a run of it goes on: %w", fqn, err)
+		return result, fmt.Errorf("pipeline %s is not scheduled any more, but not all of its runs could be ended; delete it again: %w", fqn, err)
 	}
 	jobs, err := c.jobs(ctx, pipeline)
 	if err != nil {

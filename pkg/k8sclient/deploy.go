@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -81,6 +83,8 @@ type DeployOptions struct {
 	Service *omapi.Service
 	// snapshot is what is in the namespace, where the caller has read it for many pipelines at once.
 	snapshot *snapshot
+	// keepSuspend leaves a schedule in or out of force, as it is.
+	keepSuspend bool
 }
 
 // Deploy puts a pipeline's objects into the namespace, or brings them up to date. Where a deploy fails half way, what it
@@ -131,7 +135,7 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 	defer unlock()
 	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
 	err = c.conflicts.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, dryRun: options.DryRun}
+		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil}
 		before := options.snapshot
 		options.snapshot = nil // After a conflict it is out of date.
 		err := d.run(ctx, before)
@@ -170,8 +174,12 @@ type deployment struct {
 	names   identity.ObjectNames
 	objects *Objects
 	dryRun  bool
+	// keepSuspend leaves a schedule in or out of force, as it is: the pipeline does not say which.
+	keepSuspend bool
 
 	revision int64
+	// outdated are revisions over the limit.
+	outdated []*corev1.Secret
 	done     []applied
 }
 
@@ -200,6 +208,9 @@ func (d *deployment) run(ctx context.Context, before *snapshot) error {
 			}
 		}
 	}
+	if was, ok := before.find("CronJob", d.names.CronJob).(*batchv1.CronJob); ok && d.keepSuspend && d.objects.CronJob != nil {
+		d.objects.CronJob.Spec.Suspend = new(suspended(was))
+	}
 	if err := d.revise(ctx, before); err != nil {
 		return err
 	}
@@ -208,7 +219,10 @@ func (d *deployment) run(ctx context.Context, before *snapshot) error {
 			return err
 		}
 	}
-	return d.verify(ctx)
+	if err := d.verify(ctx); err != nil {
+		return err
+	}
+	return d.prune(ctx)
 }
 
 // step is an object as it shall be; nil where it shall not be.

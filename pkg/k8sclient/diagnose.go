@@ -19,7 +19,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// ErrNoJob: nothing of that name is known to Kubernetes.
+// ErrNoJob is for a name that Kubernetes knows no Job of.
 var ErrNoJob = errors.New("no Job")
 
 // Diagnosis is what Kubernetes knows of a run, and the cause of its end or standstill.
@@ -30,6 +30,8 @@ type Diagnosis struct {
 	// Outcome is what the Job says of the run.
 	Outcome report.Outcome   `json:"outcome"`
 	Run     *diagnostics.Run `json:"run"`
+	// Reported is what Report did; nil where it was not asked to.
+	Reported *report.Result `json:"reported,omitempty"`
 }
 
 // Diagnose looks at a run, named by its id or its Job; named by its pipeline it is the newest one.

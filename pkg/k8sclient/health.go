@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -137,8 +138,8 @@ func permissions() []permission {
 		{resource: "configmaps", verbs: all},
 		{resource: "secrets", verbs: all},
 		{group: "batch", resource: "cronjobs", verbs: all},
-		{group: "batch", resource: "jobs", verbs: all},
-		{resource: "pods", verbs: []string{"get", "list"}},
+		{group: "batch", resource: "jobs", verbs: append(slices.Clone(all), "watch")},
+		{resource: "pods", verbs: []string{"get", "list", "watch"}},
 		{resource: "pods", subresource: "log", verbs: []string{"get"}},
 		{resource: "events", verbs: []string{"list"}, optional: true},
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -27,7 +29,7 @@ type KillResult struct {
 	FQN     string `json:"fullyQualifiedName"`
 	RunID   string `json:"runId"`
 	JobName string `json:"jobName"`
-	// State is the run's in OpenMetadata.
+	// State is the run's in OpenMetadata; empty where that does not know the pipeline.
 	State omapi.PipelineState `json:"state"`
 }
 
@@ -45,28 +47,33 @@ func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, err
 	if err != nil {
 		return nil, err
 	}
-	var (
-		results []KillResult
-		errs    []error
-	)
+	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool { return finished(&job) || runID != "" && report.RunIDOf(&job) != runID })
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%w: pipeline %s has none in namespace %s that has not ended", ErrNothingToKill, fqn, c.config.Namespace)
+	}
+	// All are told to stop before any is waited for.
+	errs := make([]error, len(jobs))
 	for i := range jobs {
-		job := &jobs[i]
-		if finished(job) || runID != "" && report.RunIDOf(job) != runID {
-			continue
+		errs[i] = c.stop(ctx, jobs[i].Name)
+	}
+	ended := make([]*KillResult, len(jobs))
+	var wg sync.WaitGroup
+	for i := range jobs {
+		if errs[i] == nil {
+			wg.Go(func() { ended[i], errs[i] = c.awaitKilled(ctx, fqn, &jobs[i]) })
 		}
-		result, err := c.killJob(ctx, fqn, job)
-		errs = append(errs, err)
+	}
+	wg.Wait()
+	var results []KillResult
+	for _, result := range ended {
 		if result != nil {
 			results = append(results, *result)
 		}
 	}
-	if len(errs) == 0 {
-		return nil, fmt.Errorf("%w: pipeline %s has none in namespace %s that has not ended", ErrNothingToKill, fqn, c.config.Namespace)
-	}
 	return results, errors.Join(errs...)
 }
 
-func (c *Client) killJob(ctx context.Context, fqn string, job *batchv1.Job) (*KillResult, error) {
+func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job) (*KillResult, error) {
 	grace := killReserve
 	if seconds := job.Spec.Template.Spec.TerminationGracePeriodSeconds; seconds != nil {
 		grace += time.Duration(*seconds) * time.Second
@@ -74,9 +81,6 @@ func (c *Client) killJob(ctx context.Context, fqn string, job *batchv1.Job) (*Ki
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 
-	if err := c.stop(ctx, job.Name); err != nil {
-		return nil, err
-	}
 	if err := c.waitForPods(ctx, job); err != nil {
 		return nil, err
 	}
@@ -85,7 +89,8 @@ func (c *Client) killJob(ctx context.Context, fqn string, job *batchv1.Job) (*Ki
 	reported, err := report.Report(ctx, c.om, report.Finding{
 		FQN: fqn, RunID: result.RunID, Timestamp: report.TimestampOf(job), Outcome: report.Stopped,
 	})
-	if err != nil {
+	// A pipeline that OpenMetadata does not know any more has no record.
+	if err != nil && !errors.Is(err, omapi.ErrNotFound) {
 		return nil, fmt.Errorf("the pods of run %s have ended, but its record is not final: %w", result.RunID, err)
 	}
 	result.State = reported.State
@@ -116,8 +121,11 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 		pods, err := c.kube.CoreV1().Pods(c.config.Namespace).List(ctx, metav1.ListOptions{
 			LabelSelector: batchv1.ControllerUidLabel + "=" + string(job.UID),
 		})
-		if err != nil {
+		if denied(err) {
 			return false, c.failed("list the pods of Job "+job.Name, err)
+		}
+		if err != nil {
+			return false, nil //nolint:nilerr // It may be asked again.
 		}
 		left = left[:0]
 		for i := range pods.Items {
@@ -132,6 +140,9 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	}
 	return err
 }
+
+// denied says that asking again is of no use.
+func denied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
 func finished(job *batchv1.Job) bool {
 	for _, condition := range job.Status.Conditions {

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -51,12 +53,12 @@ type LogOptions struct {
 	RunID string
 	// Attempt counts the run's attempts from 1; 0 for the newest, -1 for all, oldest first.
 	Attempt int
-	// Follow goes on until the run has ended.
+	// Follow waits for the run's first attempt, and goes on with the next ones until the run has ended.
 	Follow bool
 	// Previous is the log of the container before its last restart.
 	Previous bool
-	// TailLines is how many lines of each attempt, counted from its end; 0 for all.
-	TailLines int64
+	// TailLines is how many lines of each attempt, counted from its end; nil for all.
+	TailLines *int64
 	// Timestamps puts the time before each line.
 	Timestamps bool
 }
@@ -100,6 +102,9 @@ func (c *Client) Logs(ctx context.Context, fqn string, options LogOptions, out i
 }
 
 func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline, options LogOptions, out io.Writer) error {
+	if options.Follow && options.Attempt == 0 {
+		return c.follow(ctx, pipeline, options, out)
+	}
 	pods, err := c.attempts(ctx, pipeline, options.RunID)
 	if err != nil {
 		return err
@@ -120,16 +125,83 @@ func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline
 		if len(pods) > 1 {
 			fmt.Fprintf(out, "==> attempt %d, pod %s <==\n", i+1, pods[i].Name)
 		}
-		redacted := newRedactor(out, values)
-		if err := errors.Join(c.copyLog(ctx, &pods[i], options, redacted), redacted.Close()); err != nil {
+		err := c.copyRedacted(ctx, &pods[i], options, values, out)
+		if errors.Is(err, ErrNoLogs) && len(pods) > 1 {
+			fmt.Fprintln(out, err)
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func (c *Client) copyRedacted(ctx context.Context, pod *corev1.Pod, options LogOptions, values []string, out io.Writer) error {
+	redacted := newRedactor(out, values)
+	return errors.Join(c.copyLog(ctx, pod, options, redacted), redacted.Close())
+}
+
+// follow copies the log of the newest attempt and of those that come after it.
+func (c *Client) follow(ctx context.Context, pipeline *omapi.IngestionPipeline, options LogOptions, out io.Writer) error {
+	const interval = 500 * time.Millisecond
+	job, err := c.runJob(ctx, pipeline, options.RunID)
+	if err != nil {
+		return err
+	}
+	values, err := c.secretValues(ctx, pipeline)
+	if err != nil {
+		return err
+	}
+	done, copied := "", 0
+	return wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
+		current, err := c.kube.BatchV1().Jobs(c.config.Namespace).Get(ctx, job.Name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return false, c.failed("read Job "+job.Name, err)
+		}
+		over := err != nil || current.UID != job.UID || finished(current)
+		pods, err := c.podsOf(ctx, job)
+		if err != nil {
+			return false, err
+		}
+		if len(pods) > 0 && pods[len(pods)-1].Name != done {
+			newest := &pods[len(pods)-1]
+			if copied > 0 {
+				fmt.Fprintf(out, "==> attempt %d, pod %s <==\n", len(pods), newest.Name)
+			}
+			err := c.copyRedacted(ctx, newest, options, values, out)
+			if errors.Is(err, ErrNoLogs) && !over {
+				return false, nil // It has not started yet.
+			}
+			if err != nil {
+				return false, err
+			}
+			done = newest.Name
+			copied++
+			return false, nil // Another attempt may follow.
+		}
+		if over && copied == 0 {
+			return false, fmt.Errorf("%w: Job %s has ended without any; see pipelinectl diagnose %s", ErrNoLogs, job.Name, job.Name)
+		}
+		return over, nil
+	})
+}
+
 // attempts are the pods of a run, oldest first.
 func (c *Client) attempts(ctx context.Context, pipeline *omapi.IngestionPipeline, runID string) ([]corev1.Pod, error) {
+	job, err := c.runJob(ctx, pipeline, runID)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := c.podsOf(ctx, job)
+	if err == nil && len(pods) == 0 {
+		return nil, fmt.Errorf("%w: Job %s has no pod; see pipelinectl diagnose %s", ErrNoLogs, job.Name, job.Name)
+	}
+	return pods, err
+}
+
+// runJob is the Job of a run, or of the newest one.
+func (c *Client) runJob(ctx context.Context, pipeline *omapi.IngestionPipeline, runID string) (*batchv1.Job, error) {
 	fqn := pipeline.FQN()
 	jobs, err := c.jobs(ctx, pipeline)
 	if err != nil {
@@ -144,13 +216,15 @@ func (c *Client) attempts(ctx context.Context, pipeline *omapi.IngestionPipeline
 		}
 		return nil, fmt.Errorf("%w: pipeline %s has no Job of %s in namespace %s any more", ErrNoLogs, fqn, which, c.config.Namespace)
 	}
-	selector := batchv1.ControllerUidLabel + "=" + string(jobs[i].UID)
+	return &jobs[i], nil
+}
+
+// podsOf are a Job's pods, oldest first.
+func (c *Client) podsOf(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
+	selector := batchv1.ControllerUidLabel + "=" + string(job.UID)
 	list, err := c.kube.CoreV1().Pods(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
-		return nil, c.failed("list the pods of Job "+jobs[i].Name, err)
-	}
-	if len(list.Items) == 0 {
-		return nil, fmt.Errorf("%w: Job %s has no pod; see kubectl -n %s describe job %s", ErrNoLogs, jobs[i].Name, c.config.Namespace, jobs[i].Name)
+		return nil, c.failed("list the pods of Job "+job.Name, err)
 	}
 	slices.SortFunc(list.Items, func(a, b corev1.Pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
@@ -161,9 +235,7 @@ func (c *Client) attempts(ctx context.Context, pipeline *omapi.IngestionPipeline
 func (c *Client) copyLog(ctx context.Context, pod *corev1.Pod, options LogOptions, out io.Writer) error {
 	request := &corev1.PodLogOptions{
 		Container: identity.ContainerName, Follow: options.Follow, Previous: options.Previous, Timestamps: options.Timestamps,
-	}
-	if options.TailLines > 0 {
-		request.TailLines = &options.TailLines
+		TailLines: options.TailLines,
 	}
 	stream, err := c.kube.CoreV1().Pods(c.config.Namespace).GetLogs(pod.Name, request).Stream(ctx)
 	if apierrors.IsBadRequest(err) {

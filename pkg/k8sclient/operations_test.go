@@ -319,7 +319,7 @@ func TestWait(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err := w.client.Wait(ctx, testFQN, run.RunID, nil)
-	require.ErrorContains(t, err, "run "+run.RunID+" of pipeline mysql_prod.nightly goes on, state failed", "a Job that tries again makes it running again")
+	require.ErrorContains(t, err, "run "+run.RunID+" of pipeline mysql_prod.nightly, state failed", "a Job that tries again makes it running again")
 
 	w.end(run.JobName, batchv1.JobFailed)
 	w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusServiceUnavailable, Path: "pipelineStatus", Count: 1})
@@ -421,7 +421,7 @@ func TestLogs(t *testing.T) {
 		"Run":      {reason: "a run by its id", options: LogOptions{RunID: old.RunID}, want: "an old run\n"},
 		"TooMany":  {reason: "how many there are is told", options: LogOptions{Attempt: 3}, err: "the run has 2 attempts, not 3"},
 		"NoSuch":   {reason: "a run may be gone", options: LogOptions{RunID: testRunID}, err: "has no Job of run " + testRunID},
-		"LastLine": {reason: "the kubelet counts", options: LogOptions{TailLines: 1}, want: "connect with <redacted>\nlast line without an end"},
+		"LastLine": {reason: "the kubelet counts", options: LogOptions{TailLines: new(int64(1))}, want: "connect with <redacted>\nlast line without an end"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,7 @@ type redactor struct {
 
 func newRedactor(out io.Writer, values []string) *redactor {
 	// A Secret that was edited by hand may have an empty value, which is everywhere.
-	values = slices.DeleteFunc(slices.Clone(values), func(value string) bool { return value == "" })
+	values = slices.DeleteFunc(diagnostics.SecretLines(values), func(value string) bool { return value == "" })
 	r := &redactor{out: out, replace: diagnostics.NewRedactor(values), values: values}
 	for _, value := range values {
 		r.overlap = max(r.overlap, len(value))

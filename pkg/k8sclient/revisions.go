@@ -68,7 +68,11 @@ func (d *deployment) revise(ctx context.Context, before *snapshot) error {
 	if err := d.keep(ctx, public, secret, current); err != nil {
 		return err
 	}
-	return d.prune(ctx, before.revisions[d.names.Label], current)
+	// Deleted when all is done: a deploy that fails changes nothing.
+	revisions := earlier(ownRevisions(before.revisions[d.names.Label], d.fqn), current)
+	limit := max(int(d.client.config.RevisionHistoryLimit)-1, 0)
+	d.outdated = revisions[:max(0, len(revisions)-limit)]
+	return nil
 }
 
 // number gives the configuration its revision, and the Secret the one in which it changed last.
@@ -107,7 +111,9 @@ func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret 
 	}
 	_, _, err = d.client.secrets().apply(ctx, kept.Name, patch, true, false)
 	if apierrors.IsInvalid(err) {
-		return nil // It is immutable and there: another deploy has kept it.
+		if _, getErr := d.client.secrets().get(ctx, kept.Name); getErr == nil {
+			return nil // It is immutable and there: another deploy has kept it.
+		}
 	}
 	if err != nil {
 		return d.client.failed("keep the configuration in Secret "+kept.Name, err)
@@ -116,13 +122,8 @@ func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret 
 }
 
 // prune removes the oldest revisions over the limit. The one that is just being kept is not among them.
-func (d *deployment) prune(ctx context.Context, revisions []*corev1.Secret, current int64) error {
-	revisions = earlier(ownRevisions(revisions, d.fqn), current)
-	limit := max(int(d.client.config.RevisionHistoryLimit)-1, 0)
-	if len(revisions) <= limit {
-		return nil
-	}
-	for _, old := range revisions[:len(revisions)-limit] {
+func (d *deployment) prune(ctx context.Context) error {
+	for _, old := range d.outdated {
 		if err := d.client.secrets().delete(ctx, old.Name, old.UID); err != nil && !apierrors.IsNotFound(err) {
 			return d.client.failed("delete Secret "+old.Name, err)
 		}
@@ -205,6 +206,7 @@ func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, optio
 	if err != nil {
 		return nil, err
 	}
+	options.keepSuspend = true
 	return c.deployObjects(ctx, pipeline, objects, options)
 }
 

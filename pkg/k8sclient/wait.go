@@ -12,38 +12,68 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
+// ErrUnreported: a run's Job has ended, and its record has not become final.
+var ErrUnreported = errors.New("nobody has reported how the run ended")
+
+// unreportedAfter is how long after its Job a run's record may take to become final.
+const unreportedAfter = 90 * time.Second
+
 // Wait returns a run's record when it is final, which is more than one that the workflow has ended: a Job that tries
-// again makes a failed record running again. It waits as long as the context does.
+// again makes a failed record running again. It waits as long as the context does, and goes on where a server does not
+// answer. ErrUnreported where the Job has ended and nobody tells.
 func (c *Client) Wait(ctx context.Context, fqn, runID string, changed func(omapi.PipelineState)) (*omapi.PipelineStatus, error) {
 	const interval = time.Second
 	pipeline, err := c.Deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
-	var (
-		record *omapi.PipelineStatus
-		seen   omapi.PipelineState
-	)
-	err = wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
-		status, err := c.om.GetStatus(ctx, fqn, runID)
-		if errors.Is(err, omapi.ErrNoRecord) || omapi.Retryable(err) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if record = status; record.State != seen && changed != nil {
-			changed(record.State)
-		}
-		if seen = record.State; !seen.Terminal() {
-			return false, nil
-		}
-		return c.jobEnded(ctx, pipeline, runID)
-	})
-	if err != nil {
-		return record, fmt.Errorf("run %s of pipeline %s goes on, state %s: %w; see pipelinectl status %s", runID, fqn, seen, err, fqn)
+	w := &waiting{client: c, pipeline: pipeline, runID: runID, changed: changed}
+	if err := wait.PollUntilContextCancel(ctx, interval, true, w.poll); err != nil {
+		return w.record, fmt.Errorf("run %s of pipeline %s, state %s: %w; see pipelinectl diagnose %s", runID, fqn, w.seen, err, runID)
 	}
-	return record, nil
+	return w.record, nil
+}
+
+type waiting struct {
+	client   *Client
+	pipeline *omapi.IngestionPipeline
+	runID    string
+	changed  func(omapi.PipelineState)
+	record   *omapi.PipelineStatus
+	seen     omapi.PipelineState
+	// ended is when the Job was first seen ended.
+	ended time.Time
+}
+
+func (w *waiting) poll(ctx context.Context) (bool, error) {
+	ended, err := w.client.jobEnded(ctx, w.pipeline, w.runID)
+	if denied(err) {
+		return false, err
+	}
+	if err == nil && ended && w.ended.IsZero() {
+		w.ended = time.Now()
+	}
+	record, err := w.client.om.GetStatus(ctx, w.pipeline.FQN(), w.runID)
+	switch {
+	case err == nil:
+		w.record = record
+		if record.State != w.seen && w.changed != nil {
+			w.changed(record.State)
+		}
+		w.seen = record.State
+	case !errors.Is(err, omapi.ErrNoRecord) && !omapi.Retryable(err):
+		return false, err
+	}
+	switch {
+	case w.ended.IsZero():
+		return false, nil
+	case w.seen.Terminal():
+		return true, nil
+	case time.Since(w.ended) > unreportedAfter:
+		return false, ErrUnreported
+	default:
+		return false, nil
+	}
 }
 
 func (c *Client) jobEnded(ctx context.Context, pipeline *omapi.IngestionPipeline, runID string) (bool, error) {

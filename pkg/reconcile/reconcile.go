@@ -90,6 +90,16 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	if _, err := pods.AddEventHandler(r.podHandler()); err != nil {
 		return fmt.Errorf("watch Pods: %w", err)
 	}
+	for kind, informer := range map[string]cache.SharedIndexInformer{"Jobs": jobs, "Pods": pods} {
+		err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+			if ctx.Err() == nil {
+				r.Log.Error("cannot watch "+kind+"; the Role in deploy/ allows it", "namespace", r.Namespace, "error", err)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("watch %s: %w", kind, err)
+		}
+	}
 	factory.StartWithContext(ctx)
 	defer factory.Shutdown()
 	if !cache.WaitForCacheSync(ctx.Done(), jobs.HasSynced, pods.HasSynced) {

@@ -85,7 +85,10 @@ func (r *Reconciler) openRuns(ctx context.Context) ([]openRun, error) {
 		}
 		errs = append(errs, err)
 		for i := range records {
-			if old := time.Since(time.UnixMilli(records[i].Timestamp)) > r.SweepAge; old && records[i].RunID != "" && !records[i].State.Terminal() {
+			began := time.UnixMilli(records[i].Timestamp)
+			// What is older than the deployment is of whoever ran the pipeline before.
+			ours := began.After(configMap.CreationTimestamp.Time) && time.Since(began) > r.SweepAge
+			if ours && records[i].RunID != "" && !records[i].State.Terminal() {
 				open = append(open, openRun{fqn: fqn, record: records[i]})
 			}
 		}

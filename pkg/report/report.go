@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -37,9 +38,9 @@ type Finding struct {
 
 // Result says what a report did.
 type Result struct {
-	State omapi.PipelineState
+	State omapi.PipelineState `json:"state,omitempty"`
 	// Written is false where nothing was missing.
-	Written bool
+	Written bool `json:"written"`
 }
 
 // Report reads the run's record, changes what the rules say, writes it, and reads it back, as often as it takes until
@@ -191,7 +192,8 @@ func (r *reporter) conflict(ctx context.Context, before, merged *omapi.PipelineS
 		if r.kept != nil {
 			r.kept.Timestamp++
 		}
-	case before != nil && r.conflicts > 1:
+	case before != nil && r.conflicts > 1 && reflect.DeepEqual(before, current):
+		// Refused again, though nobody has changed it.
 		return r.deleteRows(ctx, merged)
 	}
 	return conflict

@@ -3,6 +3,7 @@ package workflow
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,7 +24,9 @@ type Overlay map[string]any
 var (
 	// Names that OpenMetadata's schemas mark as password, and their kin. Anchored at the end, so that
 	// secretsManagerProvider and tokenUri are not taken for secrets.
-	sensitiveName = regexp.MustCompile(`(?i)(password|passwd|passphrase|token|secret|secretkey|apikey|api_key|accesskey|privatekey|privatekeyconfig|credentials?string|connectionstring|sas)$`)
+	sensitiveName = regexp.MustCompile(`(?i)(password|passwd|passphrase|token|secret|secretkey|apikey|accesskey|privatekey|privatekeyconfig|credentials?string|connectionstring|sas)$`)
+	// separators are in the names of variables: AWS_SECRET_ACCESS_KEY is a secretAccessKey.
+	separators = strings.NewReplacer("_", "", "-", "")
 	// user:password@ in a URL or connection string.
 	passwordInURL = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`)
 )
@@ -68,7 +71,7 @@ func Sensitive(name string, value any) bool {
 	if ok && (text == "" || text == Placeholder) {
 		return false
 	}
-	return sensitiveName.MatchString(name) || ok && passwordInURL.MatchString(text)
+	return sensitiveName.MatchString(separators.Replace(name)) || ok && passwordInURL.MatchString(text)
 }
 
 // Merge puts the values of the overlay back in the places of their placeholders. A placeholder without a value
@@ -116,7 +119,7 @@ func merge(value any, pointer string, overlay Overlay, missing *[]string) any {
 func (o Overlay) Values() []string {
 	values := make([]string, 0, len(o))
 	for _, value := range o {
-		values = append(values, fmt.Sprint(value))
+		values = append(values, fmt.Sprint(integers(value)))
 	}
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
 	return slices.Compact(values)
@@ -156,11 +159,41 @@ func (c Config) YAML() (string, error) { return marshal(c, "workflow configurati
 func (o Overlay) YAML() (string, error) { return marshal(o, "secret overlay") }
 
 func marshal(value any, what string) (string, error) {
-	data, err := yaml.Marshal(value)
+	data, err := yaml.Marshal(integers(value))
 	if err != nil {
 		return "", fmt.Errorf("encode the %s: %w", what, err)
 	}
 	return string(data), nil
+}
+
+// integers makes whole numbers of what JSON has made floats: YAML would write 1000000 as 1e+06, which is text to others.
+func integers(value any) any {
+	const exact = 1 << 53
+	switch v := value.(type) {
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < exact {
+			return int64(v)
+		}
+		return v
+	case Config:
+		return integers(map[string]any(v))
+	case Overlay:
+		return integers(map[string]any(v))
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, child := range v {
+			out[key] = integers(child)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, child := range v {
+			out[i] = integers(child)
+		}
+		return out
+	default:
+		return value
+	}
 }
 
 func escapePointer(key string) string {

@@ -75,3 +75,27 @@ func TestMergeNamesWhatIsMissing(t *testing.T) {
 	require.ErrorIs(t, err, ErrMissingSecret)
 	assert.ErrorContains(t, err, "/source/password")
 }
+
+// TestWholeNumbers: entities come as JSON, whose numbers are floats to Go.
+func TestWholeNumbers(t *testing.T) {
+	t.Parallel()
+	config := Config{"resultLimit": 1000000.0, "ratio": 0.5, "password": 1234567890.0, "list": []any{3000000.0}}
+	public, overlay := Split(config)
+	text, err := public.YAML()
+	require.NoError(t, err)
+	assert.Equal(t, "list:\n    - 3000000\npassword: <from-secret>\nratio: 0.5\nresultLimit: 1000000\n", text, "1e+06 is text to who reads YAML 1.1")
+	text, err = overlay.YAML()
+	require.NoError(t, err)
+	assert.Equal(t, "/password: 1234567890\n", text)
+	assert.Equal(t, []string{"1234567890"}, overlay.Values(), "as it is printed, so that it is found in a log")
+}
+
+func TestSensitiveNamesOfVariables(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"AWS_SECRET_ACCESS_KEY": true, "DJANGO_SECRET_KEY": true, "SSH_PRIVATE_KEY": true, "DB_PASSWORD": true, "api-key": true,
+		"secretsManagerProvider": false, "TOKEN_URI": false, "KEYBOARD": false, "AWS_REGION": false,
+	} {
+		assert.Equal(t, want, Sensitive(name, "value"), name)
+	}
+}
