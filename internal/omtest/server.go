@@ -118,3 +118,17 @@ func (s *Server) put(tb testing.TB, path string, body map[string]any) entity {
 	require.True(tb, answer.IsSuccess(), "PUT %s: %s: %s", path, answer.Status(), answer.Body())
 	return out
 }
+
+// Delete deletes a pipeline for good.
+func (s *Server) Delete(tb testing.TB, fqn string) {
+	tb.Helper()
+	client := resty.New().SetAuthToken(s.TokenOf(tb, admin.TokenAdmin))
+	var found entity
+	path := s.URL + "/v1/services/ingestionPipelines/"
+	answer, err := client.R().SetContext(tb.Context()).SetResult(&found).Get(path + "name/" + fqn)
+	require.NoError(tb, err)
+	require.True(tb, answer.IsSuccess(), answer.String())
+	answer, err = client.R().SetContext(tb.Context()).SetQueryParam("hardDelete", "true").Delete(path + found.ID)
+	require.NoError(tb, err)
+	require.True(tb, answer.IsSuccess(), answer.String())
+}

@@ -336,7 +336,7 @@ func TestWait(t *testing.T) {
 func (w *world) addPod(t *testing.T, name string, job *batchv1.Job, created int64, status corev1.PodStatus) {
 	t.Helper()
 	w.kube.add(t, "job-controller", &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0), Labels: map[string]string{batchv1.ControllerUidLabel: string(job.UID)}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0), Labels: map[string]string{batchv1.ControllerUidLabel: string(job.UID), batchv1.JobNameLabel: job.Name}},
 		Status:     status,
 	})
 }
