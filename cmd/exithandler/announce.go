@@ -27,7 +27,7 @@ func announce(environ []string) {
 		return
 	}
 	defer h.server.Close()
-	_, err = report.ReportWhen(ctx, h.server, h.fqn, h.runID, h.findStart)
+	_, err = report.When(ctx, h.server, h.fqn, h.runID, h.findStart)
 	if err != nil {
 		h.log.Warn("the run's start is not reported", "error", err)
 	}

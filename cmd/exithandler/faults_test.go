@@ -156,7 +156,7 @@ func TestFaultsOfKubernetes(t *testing.T) {
 					<-req.Context().Done()
 				default:
 					reply(w, tc.code, &metav1.Status{
-						TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(tc.code), //nolint:gosec // A status code.
+						TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(tc.code),
 						Reason: map[int]metav1.StatusReason{401: metav1.StatusReasonUnauthorized, 403: metav1.StatusReasonForbidden, 404: metav1.StatusReasonNotFound, 410: metav1.StatusReasonExpired, 429: metav1.StatusReasonTooManyRequests, 500: metav1.StatusReasonInternalError}[tc.code],
 					})
 				}

@@ -53,7 +53,7 @@ func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.
 		return report.Result{}, err
 	}
 	defer h.server.Close()
-	return report.ReportWhen(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding {
+	return report.When(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding {
 		run := h.collect(kubeCtx)
 		outcome, known := h.outcome(run)
 		if !known {

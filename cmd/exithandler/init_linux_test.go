@@ -210,9 +210,9 @@ func children(t *testing.T, parent int) []string {
 	if len(files) == 0 {
 		t.Skip("this kernel does not tell a process's children")
 	}
-	var out []string
+	out := make([]string, 0, len(files))
 	for _, file := range files {
-		data, err := os.ReadFile(file) //nolint:gosec // Of a process of the test's own.
+		data, err := os.ReadFile(file)
 		require.NoError(t, err)
 		out = append(out, strings.Fields(string(data))...)
 	}
@@ -220,7 +220,7 @@ func children(t *testing.T, parent int) []string {
 }
 
 func state(proc string) string {
-	data, err := os.ReadFile(proc + "/stat") //nolint:gosec // A process of the test's own.
+	data, err := os.ReadFile(proc + "/stat")
 	if err != nil {
 		return ""
 	}

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,7 +62,7 @@ func watchRun(ctx context.Context, environ []string) int {
 func (h *handler) queue(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
-	_, err := report.ReportWhen(ctx, h.server, h.fqn, h.runID, func(ctx context.Context) report.Finding {
+	_, err := report.When(ctx, h.server, h.fqn, h.runID, func(ctx context.Context) report.Finding {
 		job, err := h.kube.Job(ctx, h.jobName)
 		if err != nil || report.OutcomeOf(job).Final() {
 			return report.Finding{}
@@ -127,7 +128,7 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	kubeCtx, cancelKube := context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
 	defer cancelKube()
 	started := time.Now()
-	result, err := report.ReportWhen(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding { return h.findEnd(kubeCtx, pod) })
+	result, err := report.When(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding { return h.findEnd(kubeCtx, pod) })
 	log := h.log.With("took", time.Since(started).String())
 	switch {
 	case err != nil:
@@ -148,34 +149,47 @@ func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 		// All went well, which needs no logs.
 		job, err := h.kube.Job(ctx, h.jobName)
 		if err == nil && !report.OutcomeOf(job).Final() {
-			finding := h.finding(report.Complete, job)
-			finding.Ended, finding.Since = main.FinishedAt.Time, main.StartedAt.Time
-			return finding
+			return h.ended(report.Complete, job, main)
 		}
 	}
 	run := h.collect(ctx)
-	var outcome report.Outcome
-	switch {
-	case run.Job == nil && run.JobGone && (!ended || main.ExitCode != 0):
-		outcome = report.Failed // It takes its pods along.
-	case run.Job == nil && run.JobGone:
-		outcome = report.Complete
-	case run.Job == nil:
-		return report.Finding{} // Whoever sees the Job decides.
-	case ended:
-		outcome = report.OutcomeWith(run.Job, pod, main.ExitCode)
-	case pod.DeletionTimestamp != nil:
-		outcome = report.OutcomeWith(run.Job, pod, exitByKill)
-	default:
+	outcome, known := sidecarOutcome(run, pod)
+	if !known {
 		return report.Finding{}
 	}
 	finding := h.finding(outcome, run.Job)
 	if ended {
-		finding.Ended = main.FinishedAt.Time
-	}
-	if ended && outcome.Final() {
-		finding.Since = main.StartedAt.Time
+		finding = h.ended(outcome, run.Job, main)
 	}
 	h.addCause(&finding, run)
 	return finding
+}
+
+// ended is the finding of a pod whose main container has ended.
+func (h *handler) ended(outcome report.Outcome, job *batchv1.Job, main *corev1.ContainerStateTerminated) report.Finding {
+	finding := h.finding(outcome, job)
+	finding.Ended = main.FinishedAt.Time
+	if outcome.Final() {
+		finding.Since = main.StartedAt.Time
+	}
+	return finding
+}
+
+// sidecarOutcome is what the Job will make of the pod; false where whoever sees the Job has to decide.
+func sidecarOutcome(run *diagnostics.Run, pod *corev1.Pod) (outcome report.Outcome, known bool) {
+	main, ended := diagnostics.MainEnded(pod)
+	switch {
+	case run.Job == nil && !run.JobGone:
+		return "", false
+	case run.Job == nil && ended && main.ExitCode == 0:
+		return report.Complete, true
+	case run.Job == nil:
+		return report.Failed, true // It takes its pods along.
+	case ended:
+		return report.OutcomeWith(run.Job, pod, main.ExitCode), true
+	case pod.DeletionTimestamp != nil:
+		return report.OutcomeWith(run.Job, pod, exitByKill), true
+	default:
+		return "", false
+	}
 }

@@ -194,8 +194,7 @@ func TestWatchThatCannotSee(t *testing.T) {
 			server.Pipeline(t, "svc", "nightly")
 			cmd, out := command(t, append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, tc.kube)), "watch")
 			require.NoError(t, cmd.Start())
-			time.Sleep(500 * time.Millisecond) // It goes on until it is told.
-			assert.NoError(t, cmd.Process.Signal(syscall.Signal(0)))
+			assert.Never(t, func() bool { return cmd.Process.Signal(syscall.Signal(0)) != nil }, 500*time.Millisecond, 50*time.Millisecond, "it goes on until it is told")
 			begun := time.Now()
 			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 			_ = cmd.Wait() // The code says it.

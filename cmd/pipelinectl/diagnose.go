@@ -59,7 +59,8 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 }
 
 func (cmd *diagnoseCmd) printHooks(s streams, checks []k8sclient.Check) error {
-	rows := [][]string{{"CHECK", "STATE", "DETAIL"}}
+	rows := make([][]string, 1, len(checks)+1)
+	rows[0] = []string{"CHECK", "STATE", "DETAIL"}
 	v := view{data: checks}
 	failed := false
 	for _, check := range checks {

@@ -300,7 +300,7 @@ func TestExamples(t *testing.T) {
 	require.Equal(t, 0, got.code, got.errOut)
 	assert.Equal(t, (len(files)-strings.Count(strings.Join(files, " "), ".service.yaml"))*2, strings.Count(got.out, "---\n"), "a ConfigMap and a Secret of each")
 	assert.NotContains(t, got.out, "hunter2")
-	got = execute(append(args, "--show-secrets")...)
+	got = execute(slices.Concat(args, []string{"--show-secrets"})...)
 	require.Equal(t, 0, got.code, got.errOut)
 	assert.Contains(t, got.out, "hunter2")
 }

@@ -245,24 +245,34 @@ const (
 
 func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 	where := fmt.Sprintf("container %s of pod %s", c.Name, pod.Name)
+	if c.State == stateWaiting {
+		return judgeWaiting(where, c)
+	}
 	switch {
-	case c.State == stateWaiting && slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}, c.Reason):
-		return Verdict{CategoryImagePull, fmt.Sprintf("%s cannot start: %s: %s", where, c.Reason, c.Message), adviceImage}, true
-	case c.State == stateWaiting && c.Last != nil && c.Last.notStarted():
-		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Last.Message), adviceStart}, true
-	case c.State == stateWaiting && (c.Reason == "CreateContainerConfigError" || c.Reason == "CreateContainerError"):
-		return Verdict{CategoryConfigMissing, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceConfig}, true
 	case !c.failed():
 		return Verdict{}, false
 	case c.Reason == reasonOOMKilled:
 		return Verdict{CategoryOOMKilled, where + " used more memory than its limit and was killed", "raise resources.limits.memory"}, true
-	case c.State == stateTerminated && (c.ExitCode == exitCannotExecute || c.ExitCode == exitNotFound):
+	case c.ExitCode == exitCannotExecute || c.ExitCode == exitNotFound:
 		// As a shell tells it, and exithandler run.
 		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start its command: exit code %d%s", where, c.ExitCode, lastWords(c.Log)), "check the ingestion image: its entry point is python main.py"}, true
 	case c.notStarted():
 		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceStart}, true
 	default:
 		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s%s", where, c.ExitCode, signalOf(c.ExitCode), lastWords(c.Log)), "find the error in the log"}, true
+	}
+}
+
+func judgeWaiting(where string, c *Container) (Verdict, bool) {
+	switch {
+	case slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}, c.Reason):
+		return Verdict{CategoryImagePull, fmt.Sprintf("%s cannot start: %s: %s", where, c.Reason, c.Message), adviceImage}, true
+	case c.Last != nil && c.Last.notStarted():
+		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Last.Message), adviceStart}, true
+	case c.Reason == "CreateContainerConfigError" || c.Reason == "CreateContainerError":
+		return Verdict{CategoryConfigMissing, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceConfig}, true
+	default:
+		return Verdict{}, false
 	}
 }
 

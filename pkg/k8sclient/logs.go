@@ -153,38 +153,62 @@ func (c *Client) follow(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 	if err != nil {
 		return err
 	}
-	done, copied := "", 0
-	return wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
-		current, err := c.kube.BatchV1().Jobs(c.config.Namespace).Get(ctx, job.Name, metav1.GetOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return false, c.failed("read Job "+job.Name, err)
-		}
-		over := err != nil || current.UID != job.UID || finished(current)
-		pods, err := c.podsOf(ctx, job)
-		if err != nil {
-			return false, err
-		}
-		if len(pods) > 0 && pods[len(pods)-1].Name != done {
-			newest := &pods[len(pods)-1]
-			if copied > 0 {
-				fmt.Fprintf(out, "==> attempt %d, pod %s <==\n", len(pods), newest.Name)
-			}
-			err := c.copyRedacted(ctx, newest, options, values, out)
-			if errors.Is(err, ErrNoLogs) && !over {
-				return false, nil // It has not started yet.
-			}
-			if err != nil {
-				return false, err
-			}
-			done = newest.Name
-			copied++
-			return false, nil // Another attempt may follow.
-		}
-		if over && copied == 0 {
-			return false, fmt.Errorf("%w: Job %s has ended without any; see pipelinectl diagnose %s", ErrNoLogs, job.Name, job.Name)
+	f := &follower{client: c, job: job, options: options, values: values, out: out}
+	return wait.PollUntilContextCancel(ctx, interval, true, f.poll)
+}
+
+type follower struct {
+	client  *Client
+	job     *batchv1.Job
+	options LogOptions
+	values  []string
+	out     io.Writer
+	// done is the last pod whose log was copied, count how many were.
+	done  string
+	count int
+}
+
+func (f *follower) poll(ctx context.Context) (bool, error) {
+	over, err := f.over(ctx)
+	if err != nil {
+		return false, err
+	}
+	pods, err := f.client.podsOf(ctx, f.job)
+	if err != nil {
+		return false, err
+	}
+	if len(pods) == 0 || pods[len(pods)-1].Name == f.done {
+		if over && f.count == 0 {
+			return false, fmt.Errorf("%w: Job %s has ended without any; see pipelinectl diagnose %s", ErrNoLogs, f.job.Name, f.job.Name)
 		}
 		return over, nil
-	})
+	}
+	newest := &pods[len(pods)-1]
+	if f.count > 0 {
+		fmt.Fprintf(f.out, "==> attempt %d, pod %s <==\n", len(pods), newest.Name)
+	}
+	err = f.client.copyRedacted(ctx, newest, f.options, f.values, f.out)
+	if errors.Is(err, ErrNoLogs) && !over {
+		return false, nil // It has not started yet.
+	}
+	if err != nil {
+		return false, err
+	}
+	f.done = newest.Name
+	f.count++
+	return false, nil // Another attempt may follow.
+}
+
+// over says that no other attempt will come.
+func (f *follower) over(ctx context.Context) (bool, error) {
+	current, err := f.client.kube.BatchV1().Jobs(f.client.config.Namespace).Get(ctx, f.job.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, f.client.failed("read Job "+f.job.Name, err)
+	}
+	return current.UID != f.job.UID || finished(current), nil
 }
 
 // attempts are the pods of a run, oldest first.

@@ -12,7 +12,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// ErrUnreported: a run's Job has ended, and its record has not become final.
+// ErrUnreported is for a run whose Job has ended and whose record does not become final.
 var ErrUnreported = errors.New("nobody has reported how the run ended")
 
 // unreportedAfter is how long after its Job a run's record may take to become final.

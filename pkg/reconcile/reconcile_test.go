@@ -223,8 +223,7 @@ func TestEnds(t *testing.T) {
 			}
 			stop()
 			w.run(t) // A restart reports nothing again.
-			time.Sleep(quiet)
-			assert.Equal(t, written+tc.puts, w.puts(t), tc.reason)
+			assert.Never(t, func() bool { return w.puts(t) != written+tc.puts }, quiet, quiet/10, tc.reason)
 			assert.Len(t, w.Run(t, w.fqn, w.runID).Rows, 1)
 		})
 	}
@@ -251,8 +250,7 @@ func TestDeletedJob(t *testing.T) {
 	w.write(t, omapi.StateRunning)
 	require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
 	w.run(t)
-	time.Sleep(quiet)
-	assert.Equal(t, "running", w.Run(t, w.fqn, w.runID).State, "a Job that is there decides")
+	assert.Never(t, func() bool { return w.Run(t, w.fqn, w.runID).State != "running" }, quiet, quiet/10, "a Job that is there decides")
 	require.NoError(t, w.kube.BatchV1().Jobs(namespace).Delete(t.Context(), jobName, metav1.DeleteOptions{}))
 	run := w.await(t, "failed")
 	require.NotNil(t, run.Cause)
@@ -268,8 +266,7 @@ func TestPodReportsFirst(t *testing.T) {
 	ending := pod("p", corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.UnixMilli(started))}})
 	require.NoError(t, w.kube.Tracker().Add(ending))
 	w.run(t)
-	time.Sleep(quiet)
-	assert.Equal(t, "running", w.Run(t, w.fqn, w.runID).State)
+	assert.Never(t, func() bool { return w.Run(t, w.fqn, w.runID).State != "running" }, quiet, quiet/10)
 	_, err := w.kube.CoreV1().Pods(namespace).Update(t.Context(), pod("p", corev1.PodFailed, exited(143)), metav1.UpdateOptions{})
 	require.NoError(t, err)
 	w.await(t, "failed")
@@ -311,8 +308,7 @@ func TestPipelineThatOpenMetadataDoesNotKnow(t *testing.T) {
 		return len(requests)
 	}
 	require.Eventually(t, func() bool { return asked() > 0 }, hang, 10*time.Millisecond)
-	time.Sleep(quiet)
-	assert.LessOrEqual(t, asked(), 2, "it does not become known")
+	assert.Never(t, func() bool { return asked() > 2 }, quiet, quiet/10, "it does not become known")
 }
 
 func TestSweep(t *testing.T) {
@@ -333,7 +329,7 @@ func TestSweep(t *testing.T) {
 	w.run(t)
 	state := func(id string) string { return w.Run(t, w.fqn, id).State }
 	require.Eventually(t, func() bool { return state(running) == "failed" && state(queued) == "failed" }, hang, 10*time.Millisecond, "runs without a Job are over")
-	time.Sleep(quiet)
+	assert.Never(t, func() bool { return state(young) != "queued" || state(w.runID) != "running" }, quiet, quiet/10)
 	assert.Equal(t, "success", state(done))
 	assert.Equal(t, "queued", state(young), "its Job is about to be made")
 	assert.Equal(t, "running", state(w.runID), "it has a Job")

@@ -53,6 +53,20 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 		}
 		return 0, r.tell(ctx, known, seen, report.Waiting)
 	}
+	if again, err := r.failedAttempts(ctx, known, seen); again > 0 || err != nil {
+		return again, err
+	}
+	if seen.told == report.Undecided {
+		return 0, nil
+	}
+	if left := time.Until(started.Add(announceSlack)); left > 0 {
+		return left, nil
+	}
+	return 0, r.tell(ctx, known, seen, report.Undecided)
+}
+
+// failedAttempts tells of pods that have failed, where the Job will try again.
+func (r *Reconciler) failedAttempts(ctx context.Context, known, seen *run) (time.Duration, error) {
 	for _, pod := range seen.byAge() {
 		if pod.Status.Phase != corev1.PodFailed || seen.attempts[pod.UID] || !counted(pod) {
 			continue
@@ -65,7 +79,7 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 		// The two informers do not go together: the Job may have failed by this very attempt.
 		job, err := r.Reader.Job(ctx, seen.job.Name)
 		if apierrors.IsNotFound(err) || err == nil && (job.UID != seen.job.UID || report.OutcomeOf(job).Final()) {
-			return 0, nil // It will be told.
+			return reportingPoll, nil // It will be told.
 		}
 		if err != nil {
 			return 0, err
@@ -74,13 +88,7 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 			return 0, err
 		}
 	}
-	if seen.told == report.Undecided {
-		return 0, nil
-	}
-	if left := time.Until(started.Add(announceSlack)); left > 0 {
-		return left, nil
-	}
-	return 0, r.tell(ctx, known, seen, report.Undecided)
+	return 0, nil
 }
 
 // counted says that the Job's controller has decided what to make of a pod that has ended.

@@ -49,9 +49,9 @@ func Report(ctx context.Context, server *omapi.Client, finding Finding) (Result,
 	return reportWith(ctx, server, finding, patient())
 }
 
-// ReportWhen is Report for a finding that takes time: the record is read meanwhile, so that the two do not wait for each
+// When is Report for a finding that takes time: the record is read meanwhile, so that the two do not wait for each
 // other. A finding without an outcome is no news: nothing is written.
-func ReportWhen(ctx context.Context, server *omapi.Client, fqn, runID string, find func(context.Context) Finding) (Result, error) {
+func When(ctx context.Context, server *omapi.Client, fqn, runID string, find func(context.Context) Finding) (Result, error) {
 	r := &reporter{server: server}
 	found := make(chan Finding, 1)
 	go func() { found <- find(ctx) }()

@@ -61,7 +61,7 @@ func newWorld(b *testing.B, log string, delay time.Duration) *world {
 		if req.Method == http.MethodPut {
 			w.put <- arrival{at: time.Now(), memory: w.peak()}
 		}
-		w.Server.Server.ServeHTTP(rw, req)
+		w.ServeHTTP(rw, req)
 	})))
 	b.Cleanup(front.Close)
 	w.URL = front.URL + "/api"
@@ -206,8 +206,9 @@ func compare(b *testing.B, log string, delay time.Duration, memoryLimit int64) {
 	b.Helper()
 	const least = 11
 	w := newWorld(b, log, delay)
-	var handler, bare []sample
-	for range max(b.N, least) {
+	times := max(b.N, least)
+	handler, bare := make([]sample, 0, times), make([]sample, 0, times)
+	for range times {
 		handler = append(handler, w.run(b, w.handler))
 		bare = append(bare, w.run(b, w.own))
 	}

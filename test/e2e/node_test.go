@@ -65,6 +65,6 @@ func (w *world) node(t *testing.T, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, filepath.Join(w.Root, "bin", "cluster"), append([]string{"node"}, args...)...).CombinedOutput() //nolint:gosec // Our own command.
+	out, err := exec.CommandContext(ctx, filepath.Join(w.Root, "bin", "cluster"), append([]string{"node"}, args...)...).CombinedOutput()
 	require.NoError(t, err, string(out))
 }
