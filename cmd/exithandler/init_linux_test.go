@@ -165,9 +165,9 @@ func TestRunIsAnInit(t *testing.T) {
 		t.Parallel()
 		// The orphans are given to the init, and end while the command goes on.
 		cmd, _ := startReady(t, "for i in 1 2 3; do (sleep 0.05 &); done; echo ready; exec sleep 30")
-		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 		assert.Eventually(t, func() bool { return len(children(t, cmd.Process.Pid)) == 1 }, time.Minute, 20*time.Millisecond, "only the command is left")
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		_ = cmd.Wait() // By the signal.
 	})
 	t.Run("ProcessGroup", func(t *testing.T) {
 		t.Parallel()

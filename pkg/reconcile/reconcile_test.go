@@ -287,7 +287,7 @@ func TestReportsUntilItIsDelivered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.write(t, omapi.StateRunning)
-	w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: 503, Path: "pipelineStatus", Count: 6})
+	w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: 503, Path: "pipelineStatus", Count: 3})
 	require.NoError(t, w.kube.Tracker().Add(w.job(condition(batchv1.JobFailed))))
 	w.run(t)
 	run := w.await(t, "failed")
