@@ -50,7 +50,8 @@ test-integration: build ## Run the tests on the cluster; says so where none can 
 	test/integration.sh
 
 .PHONY: bench
-bench: build cluster-up images ## Measure a deploy of 1,000 pipelines beside kubectl apply, on the cluster.
+bench: build cluster-up images ## Measure the hook beside bare requests, and a deploy of 1,000 pipelines beside kubectl apply.
+	go test -count=1 -run '^$$' -bench . -benchtime 21x ./test/bench
 	go build -o bin/ ./test/demo
 	bin/demo load openmetadata-stand-in
 	PIPELINECTL_E2E=1 go test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 30m ./test/e2e

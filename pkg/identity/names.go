@@ -35,17 +35,40 @@ type ObjectNames struct {
 	CronJob   string
 	// Label is the value of the label app.kubernetes.io/pipeline.
 	Label string
+
+	name, fqn string
+	hashed    bool
 }
 
 // NamesOf gives the names of the objects of a pipeline. A pipeline's name that has to be changed to fit gets a hash of
 // its fully qualified name, so that two pipelines never share objects.
-func NamesOf(name, fqn string) ObjectNames {
-	return ObjectNames{
-		ConfigMap: configMapPrefix + fit(name, fqn, maxLabelValue-len(configMapPrefix)),
-		Secret:    secretPrefix + fit(name, fqn, maxLabelValue-len(secretPrefix)),
-		CronJob:   cronJobPrefix + fit(name, fqn, maxCronJobName-len(cronJobPrefix)),
-		Label:     fit(name, fqn, maxLabelValue),
+func NamesOf(name, fqn string) ObjectNames { return namesOf(name, fqn, false) }
+
+// HashedNamesOf gives the names of a pipeline whose NamesOf belong to one of the same name in another service: they have
+// a hash of the fully qualified name, whether they would fit or not.
+func HashedNamesOf(name, fqn string) ObjectNames { return namesOf(name, fqn, true) }
+
+func namesOf(name, fqn string, hashed bool) ObjectNames {
+	out := ObjectNames{name: name, fqn: fqn, hashed: hashed}
+	out.ConfigMap = out.fit(configMapPrefix, maxLabelValue)
+	out.Secret = out.fit(secretPrefix, maxLabelValue)
+	out.CronJob = out.fit(cronJobPrefix, maxCronJobName)
+	out.Label = out.fit("", maxLabelValue)
+	return out
+}
+
+func (n ObjectNames) fit(prefix string, longest int) string {
+	longest -= len(prefix)
+	if n.hashed {
+		return prefix + withHash(n.name, n.fqn, longest)
 	}
+	return prefix + fit(n.name, n.fqn, longest)
+}
+
+// Revision is the name of the Secret that keeps an earlier configuration of the pipeline.
+func (n ObjectNames) Revision(revision int64) string {
+	number := "-" + strconv.FormatInt(revision, 10)
+	return n.fit(revisionPrefix, maxLabelValue-len(number)) + number
 }
 
 // JobName is the name of the Job of an on-demand run.
@@ -62,20 +85,31 @@ func runName(prefix, name, fqn, runID string) string {
 	return prefix + fit(name, fqn, maxLabelValue-len(prefix)-len(run)-1) + "-" + run
 }
 
-// RevisionName is the name of the Secret that keeps an earlier configuration of a pipeline.
-func RevisionName(name, fqn string, revision int64) string {
-	number := "-" + strconv.FormatInt(revision, 10)
-	return revisionPrefix + fit(name, fqn, maxLabelValue-len(revisionPrefix)-len(number)) + number
+// Candidates are the names that a pipeline's objects may have, the preferred ones first.
+func Candidates(name, fqn string) []ObjectNames {
+	preferred, hashed := NamesOf(name, fqn), HashedNamesOf(name, fqn)
+	if preferred.ConfigMap == hashed.ConfigMap {
+		return []ObjectNames{preferred}
+	}
+	return []ObjectNames{preferred, hashed}
 }
 
 // LabelValue makes a label's value of any text.
 func LabelValue(text string) string { return fit(text, text, maxLabelValue) }
 
 func fit(name, fqn string, longest int) string {
-	sanitised := strings.Trim(outsideDNSLabel.ReplaceAllString(strings.ToLower(name), "-"), "-")
-	if name != "" && sanitised == name && len(name) <= longest {
+	if name != "" && sanitise(name) == name && len(name) <= longest {
 		return name
 	}
+	return withHash(name, fqn, longest)
+}
+
+func sanitise(name string) string {
+	return strings.Trim(outsideDNSLabel.ReplaceAllString(strings.ToLower(name), "-"), "-")
+}
+
+func withHash(name, fqn string, longest int) string {
+	sanitised := sanitise(name)
 	sum := sha256.Sum256([]byte(fqn))
 	hash := hex.EncodeToString(sum[:])[:hashLength]
 	sanitised = strings.TrimRight(sanitised[:min(len(sanitised), longest-hashLength-1)], "-")

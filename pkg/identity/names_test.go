@@ -30,8 +30,14 @@ func TestNamesOf(t *testing.T) {
 			assert.NotEqual(t, names, NamesOf(tc.other, "svc."+tc.other), tc.reason)
 		})
 	}
-	assert.Equal(t, ObjectNames{ConfigMap: "om-config-orders", Secret: "om-secret-orders", CronJob: "om-cronjob-orders", Label: "orders"},
-		NamesOf("orders", "svc.orders"))
+	names := NamesOf("orders", "svc.orders")
+	assert.Equal(t, []string{"om-config-orders", "om-secret-orders", "om-cronjob-orders", "orders", "om-revision-orders-7"},
+		[]string{names.ConfigMap, names.Secret, names.CronJob, names.Label, names.Revision(7)})
+	hashed := HashedNamesOf("orders", "svc.orders")
+	assert.Regexp(t, "^om-config-orders-[0-9a-f]{8}$", hashed.ConfigMap, "for the second pipeline of the name")
+	assert.Regexp(t, "^om-revision-orders-[0-9a-f]{8}-7$", hashed.Revision(7))
+	assert.Len(t, Candidates("orders", "svc.orders"), 2)
+	assert.Len(t, Candidates("Orders", "svc.Orders"), 1, "a name that has to be changed has a hash anyway")
 	assert.Equal(t, "om-job-orders-01234567", JobName("orders", "svc.orders", "01234567-89ab-cdef-0123-456789abcdef"))
 }
 
@@ -41,6 +47,7 @@ func FuzzNamesOf(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		checkNames(t, NamesOf(name, "svc."+name))
+		checkNames(t, HashedNamesOf(name, "svc."+name))
 		assert.Empty(t, validation.IsDNS1123Label(JobName(name, "svc."+name, "01234567-89ab-cdef-0123-456789abcdef")))
 	})
 }

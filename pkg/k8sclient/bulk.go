@@ -41,11 +41,18 @@ func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options Depl
 			return nil, err
 		}
 	}
+	sameNames := map[string]int{}
+	for _, item := range items {
+		sameNames[identity.NamesOf(item.Pipeline.Name, item.Pipeline.FQN()).ConfigMap]++
+	}
 	var group errgroup.Group
 	group.SetLimit(bulkParallel)
 	for i, item := range items {
 		group.Go(func() error {
 			own := options
+			if sameNames[identity.NamesOf(item.Pipeline.Name, item.Pipeline.FQN()).ConfigMap] > 1 {
+				own.snapshot = nil // Which of them has the names shows when the first is deployed.
+			}
 			own.Service = item.Service
 			results[i], errs[i] = c.Deploy(ctx, item.Pipeline, own)
 			if done != nil {

@@ -111,8 +111,8 @@ func (c *Client) failed(op string, err error) error {
 }
 
 // pipelineSelector finds a pipeline's objects; which of them are its own the annotation says.
-func pipelineSelector(name, fqn string) string {
-	return labels.Set{identity.LabelPipeline: identity.NamesOf(name, fqn).Label}.String()
+func pipelineSelector(names identity.ObjectNames) string {
+	return labels.Set{identity.LabelPipeline: names.Label}.String()
 }
 
 func checkOwner(kind string, object metav1.Object, fqn string) error {
@@ -128,26 +128,38 @@ func checkOwner(kind string, object metav1.Object, fqn string) error {
 
 // Deployed reads back the pipeline that was deployed under a fully qualified name, without its secrets.
 func (c *Client) Deployed(ctx context.Context, fqn string) (*omapi.IngestionPipeline, error) {
-	configMap, err := c.configMap(ctx, fqn)
-	if err != nil {
-		return nil, err
-	}
-	return pipelineOf(configMap)
+	pipeline, _, err := c.deployed(ctx, fqn)
+	return pipeline, err
 }
 
-func (c *Client) configMap(ctx context.Context, fqn string) (*corev1.ConfigMap, error) {
-	name := identity.NamesOf(nameOf(fqn), fqn).ConfigMap
-	configMap, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, c.notDeployed(ctx, fqn)
-	}
+// deployed is Deployed with the names of the pipeline's objects.
+func (c *Client) deployed(ctx context.Context, fqn string) (*omapi.IngestionPipeline, identity.ObjectNames, error) {
+	configMap, names, err := c.configMap(ctx, fqn)
 	if err != nil {
-		return nil, c.failed("read ConfigMap "+name, err)
+		return nil, names, err
 	}
-	if err := checkOwner("ConfigMap", configMap, fqn); err != nil {
-		return nil, err
+	pipeline, err := pipelineOf(configMap)
+	return pipeline, names, err
+}
+
+func (c *Client) configMap(ctx context.Context, fqn string) (*corev1.ConfigMap, identity.ObjectNames, error) {
+	var foreign error
+	for _, names := range identity.Candidates(nameOf(fqn), fqn) {
+		configMap, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Get(ctx, names.ConfigMap, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, names, c.failed("read ConfigMap "+names.ConfigMap, err)
+		case owned(configMap, fqn):
+			return configMap, names, nil
+		case !taken(configMap, fqn):
+			foreign = checkOwner("ConfigMap", configMap, fqn)
+		}
 	}
-	return configMap, nil
+	if foreign != nil {
+		return nil, identity.ObjectNames{}, foreign
+	}
+	return nil, identity.ObjectNames{}, c.notDeployed(ctx, fqn)
 }
 
 // nameOf is the pipeline's own name, the last part of its fully qualified name.
@@ -175,9 +187,8 @@ func pipelineOf(configMap *corev1.ConfigMap) (*omapi.IngestionPipeline, error) {
 }
 
 // jobs lists the pipeline's Jobs, those of its CronJob too.
-func (c *Client) jobs(ctx context.Context, pipeline *omapi.IngestionPipeline) ([]batchv1.Job, error) {
-	fqn := pipeline.FQN()
-	list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pipelineSelector(pipeline.Name, fqn)})
+func (c *Client) jobs(ctx context.Context, fqn string, names identity.ObjectNames) ([]batchv1.Job, error) {
+	list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pipelineSelector(names)})
 	if err != nil {
 		return nil, c.failed("list the Jobs of pipeline "+fqn, err)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
 // DeleteResult says what a delete did.
@@ -20,7 +18,7 @@ type DeleteResult struct {
 // Delete removes a pipeline: its schedule first, so that no run starts; then its runs, which are killed where they have
 // not ended; the ConfigMap last, so that a delete that failed half way can be repeated.
 func (c *Client) Delete(ctx context.Context, fqn string) (*DeleteResult, error) {
-	pipeline, err := c.Deployed(ctx, fqn)
+	_, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
@@ -32,14 +30,13 @@ func (c *Client) Delete(ctx context.Context, fqn string) (*DeleteResult, error) 
 		}
 		return err
 	}
-	names := identity.NamesOf(pipeline.Name, fqn)
 	if err := remove(c.cronJobs(), names.CronJob); err != nil {
 		return result, err
 	}
 	if result.Killed, err = c.Kill(ctx, fqn, ""); err != nil && !errors.Is(err, ErrNothingToKill) {
 		return result, fmt.Errorf("pipeline %s is not scheduled any more, but not all of its runs could be ended; delete it again: %w", fqn, err)
 	}
-	jobs, err := c.jobs(ctx, pipeline)
+	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
 		return result, err
 	}
@@ -48,7 +45,7 @@ func (c *Client) Delete(ctx context.Context, fqn string) (*DeleteResult, error) 
 			return result, err
 		}
 	}
-	_, kept, err := c.revisions(ctx, fqn)
+	_, kept, _, err := c.revisions(ctx, fqn)
 	if err != nil {
 		return result, err
 	}

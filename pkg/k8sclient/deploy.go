@@ -128,14 +128,14 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 		conflict error
 	)
 	// Deploys of one process take turns; those of others are found by the conflicts that they make.
-	unlock, err := c.lock(ctx, pipeline.FQN())
+	unlock, err := c.lock(ctx, identity.NamesOf(pipeline.Name, pipeline.FQN()).ConfigMap)
 	if err != nil {
 		return nil, c.failed("deploy pipeline "+pipeline.FQN(), err)
 	}
 	defer unlock()
 	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
 	err = c.conflicts.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil}
+		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, pipelineName: pipeline.Name, dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil}
 		before := options.snapshot
 		options.snapshot = nil // After a conflict it is out of date.
 		err := d.run(ctx, before)
@@ -155,9 +155,9 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 	return result, err
 }
 
-// lock waits until no other deploy of the pipeline is at work in this process.
-func (c *Client) lock(ctx context.Context, fqn string) (unlock func(), err error) {
-	value, _ := c.locks.LoadOrStore(fqn, semaphore.NewWeighted(1))
+// lock waits until no other deploy of the pipeline, or of one that would have the same names, is at work in this process.
+func (c *Client) lock(ctx context.Context, name string) (unlock func(), err error) {
+	value, _ := c.locks.LoadOrStore(name, semaphore.NewWeighted(1))
 	held, _ := value.(*semaphore.Weighted)
 	if err := held.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -169,11 +169,13 @@ func (c *Client) lock(ctx context.Context, fqn string) (unlock func(), err error
 // the ConfigMap is written first: whoever writes it last finds everything after it as it was, and everyone else finds a
 // conflict and begins anew. So all objects end up from one deploy.
 type deployment struct {
-	client  *Client
-	fqn     string
-	names   identity.ObjectNames
-	objects *Objects
-	dryRun  bool
+	client *Client
+	fqn    string
+	// names are the preferred ones until choose knows better.
+	names        identity.ObjectNames
+	pipelineName string
+	objects      *Objects
+	dryRun       bool
 	// keepSuspend leaves a schedule in or out of force, as it is: the pipeline does not say which.
 	keepSuspend bool
 
@@ -196,10 +198,11 @@ type applied struct {
 func (d *deployment) run(ctx context.Context, before *snapshot) error {
 	if before == nil {
 		var err error
-		if before, err = d.client.snapshotOf(ctx, d.names); err != nil {
+		if before, err = d.client.snapshotOf(ctx, identity.Candidates(d.pipelineName, d.fqn), d.fqn); err != nil {
 			return err
 		}
 	}
+	d.choose(before)
 	for _, step := range d.steps() {
 		existing := before.find(step.client.kind, step.name)
 		if existing != nil {
@@ -223,6 +226,22 @@ func (d *deployment) run(ctx context.Context, before *snapshot) error {
 		return err
 	}
 	return d.prune(ctx)
+}
+
+// choose takes the names that the pipeline has, else those that are free.
+func (d *deployment) choose(before *snapshot) {
+	preferred := d.names
+	for _, names := range identity.Candidates(d.pipelineName, d.fqn) {
+		if existing := before.find("ConfigMap", names.ConfigMap); existing != nil && owned(existing, d.fqn) {
+			d.names = names
+			d.objects = d.objects.named(preferred, names)
+			return
+		}
+	}
+	if existing := before.find("ConfigMap", preferred.ConfigMap); existing != nil && taken(existing, d.fqn) {
+		d.names = identity.HashedNamesOf(d.pipelineName, d.fqn)
+		d.objects = d.objects.named(preferred, d.names)
+	}
 }
 
 // step is an object as it shall be; nil where it shall not be.

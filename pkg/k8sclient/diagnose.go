@@ -90,11 +90,11 @@ func (c *Client) findJob(ctx context.Context, name string) (*batchv1.Job, error)
 	if uuid.Validate(name) == nil {
 		return c.jobOfRun(ctx, name)
 	}
-	pipeline, err := c.Deployed(ctx, name)
+	_, names, err := c.deployed(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	all, err := c.jobs(ctx, pipeline)
+	all, err := c.jobs(ctx, name, names)
 	if err != nil {
 		return nil, err
 	}

@@ -39,11 +39,11 @@ type KillResult struct {
 // The Job is marked and suspended, not deleted: its controller then deletes the pods with their grace period, so that
 // their preStop hook finds the Job and reports why. The Job goes last.
 func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, error) {
-	pipeline, err := c.Deployed(ctx, fqn)
+	_, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := c.jobs(ctx, pipeline)
+	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
 		return nil, err
 	}

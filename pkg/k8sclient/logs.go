@@ -73,12 +73,12 @@ func (c *Client) LogPage(ctx context.Context, fqn, runID, after string) (map[str
 			return nil, fmt.Errorf("%w: %q; give the number that the page before had as \"after\"", ErrNoPage, after)
 		}
 	}
-	pipeline, err := c.Deployed(ctx, fqn)
+	pipeline, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
 	pager := &pager{page: page}
-	if err := c.copyLogs(ctx, pipeline, LogOptions{RunID: runID}, pager); err != nil {
+	if err := c.copyLogs(ctx, pipeline, names, LogOptions{RunID: runID}, pager); err != nil {
 		return nil, err
 	}
 	text, total, err := pager.done()
@@ -94,18 +94,18 @@ func (c *Client) LogPage(ctx context.Context, fqn, runID, after string) (map[str
 
 // Logs copies the logs of a run as they are, but for the values of the pipeline's Secret. ErrNoLogs where there are none.
 func (c *Client) Logs(ctx context.Context, fqn string, options LogOptions, out io.Writer) error {
-	pipeline, err := c.Deployed(ctx, fqn)
+	pipeline, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return err
 	}
-	return c.copyLogs(ctx, pipeline, options, out)
+	return c.copyLogs(ctx, pipeline, names, options, out)
 }
 
-func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline, options LogOptions, out io.Writer) error {
+func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, options LogOptions, out io.Writer) error {
 	if options.Follow && options.Attempt == 0 {
-		return c.follow(ctx, pipeline, options, out)
+		return c.follow(ctx, pipeline, names, options, out)
 	}
-	pods, err := c.attempts(ctx, pipeline, options.RunID)
+	pods, err := c.attempts(ctx, pipeline.FQN(), names, options.RunID)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline
 	case options.Attempt == 0:
 		pods = pods[len(pods)-1:]
 	}
-	values, err := c.secretValues(ctx, pipeline)
+	values, err := c.secretValues(ctx, pipeline, names)
 	if err != nil {
 		return err
 	}
@@ -143,13 +143,13 @@ func (c *Client) copyRedacted(ctx context.Context, pod *corev1.Pod, options LogO
 }
 
 // follow copies the log of the newest attempt and of those that come after it.
-func (c *Client) follow(ctx context.Context, pipeline *omapi.IngestionPipeline, options LogOptions, out io.Writer) error {
+func (c *Client) follow(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, options LogOptions, out io.Writer) error {
 	const interval = 500 * time.Millisecond
-	job, err := c.runJob(ctx, pipeline, options.RunID)
+	job, err := c.runJob(ctx, pipeline.FQN(), names, options.RunID)
 	if err != nil {
 		return err
 	}
-	values, err := c.secretValues(ctx, pipeline)
+	values, err := c.secretValues(ctx, pipeline, names)
 	if err != nil {
 		return err
 	}
@@ -212,8 +212,8 @@ func (f *follower) over(ctx context.Context) (bool, error) {
 }
 
 // attempts are the pods of a run, oldest first.
-func (c *Client) attempts(ctx context.Context, pipeline *omapi.IngestionPipeline, runID string) ([]corev1.Pod, error) {
-	job, err := c.runJob(ctx, pipeline, runID)
+func (c *Client) attempts(ctx context.Context, fqn string, names identity.ObjectNames, runID string) ([]corev1.Pod, error) {
+	job, err := c.runJob(ctx, fqn, names, runID)
 	if err != nil {
 		return nil, err
 	}
@@ -225,9 +225,8 @@ func (c *Client) attempts(ctx context.Context, pipeline *omapi.IngestionPipeline
 }
 
 // runJob is the Job of a run, or of the newest one.
-func (c *Client) runJob(ctx context.Context, pipeline *omapi.IngestionPipeline, runID string) (*batchv1.Job, error) {
-	fqn := pipeline.FQN()
-	jobs, err := c.jobs(ctx, pipeline)
+func (c *Client) runJob(ctx context.Context, fqn string, names identity.ObjectNames, runID string) (*batchv1.Job, error) {
+	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ const publicKey = "public"
 var ErrNoOverride = errors.New("only an application's configuration can be changed for one run")
 
 // overridden is the configuration of one run that differs from the pipeline's; nil where it does not.
-func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pipeline *omapi.IngestionPipeline, runID string, appConfig map[string]any) (*corev1.Secret, error) {
+func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, runID string, appConfig map[string]any) (*corev1.Secret, error) {
 	if len(appConfig) == 0 {
 		return nil, nil //nolint:nilnil // The usual run has none.
 	}
@@ -31,7 +31,7 @@ func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pi
 	if pipeline.PipelineType != omapi.PipelineApplication {
 		return nil, fmt.Errorf("pipeline %s, type %s: %w", fqn, pipeline.PipelineType, ErrNoOverride)
 	}
-	name := identity.NamesOf(pipeline.Name, fqn).Secret
+	name := names.Secret
 	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, c.failed("read Secret "+name, err)
@@ -55,11 +55,11 @@ func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pi
 	}
 	maps.Copy(merged, appConfig)
 	full["appConfig"] = merged
-	return c.runSecret(pipeline, runID, full)
+	return c.runSecret(pipeline, names, runID, full)
 }
 
 // runSecret holds the whole configuration of one run: an override may hold a secret.
-func (c *Client) runSecret(pipeline *omapi.IngestionPipeline, runID string, full workflow.Config) (*corev1.Secret, error) {
+func (c *Client) runSecret(pipeline *omapi.IngestionPipeline, names identity.ObjectNames, runID string, full workflow.Config) (*corev1.Secret, error) {
 	if err := checkSize(full, pipeline); err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (c *Client) runSecret(pipeline *omapi.IngestionPipeline, runID string, full
 		return nil, err
 	}
 	meta := objectMeta(&c.config, pipeline, identity.ApplicationName(pipeline.Name, runID))
-	meta.Labels[identity.LabelRunID] = runID
+	meta.Labels[identity.LabelRunID], meta.Labels[identity.LabelPipeline] = runID, names.Label
 	return &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret}, ObjectMeta: meta, Type: corev1.SecretTypeOpaque,
 		Data: map[string][]byte{publicKey: []byte(publicYAML), secretKey: []byte(overlayYAML)},

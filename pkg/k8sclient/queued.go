@@ -30,11 +30,11 @@ type QueuedRun struct {
 
 // QueuedRuns are the runs that wait, newest first: for their pod, a node, an image, or an object that is missing.
 func (c *Client) QueuedRuns(ctx context.Context, fqn string) ([]QueuedRun, error) {
-	pipeline, err := c.Deployed(ctx, fqn)
+	_, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := c.jobs(ctx, pipeline)
+	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
 		return nil, err
 	}

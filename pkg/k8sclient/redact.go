@@ -23,17 +23,17 @@ const longestLine = 64 << 10
 
 // SecretValues are what a deployed pipeline's runs are given in secret: what must not be shown of their logs.
 func (c *Client) SecretValues(ctx context.Context, fqn string) ([]string, error) {
-	pipeline, err := c.Deployed(ctx, fqn)
+	pipeline, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
-	return c.secretValues(ctx, pipeline)
+	return c.secretValues(ctx, pipeline, names)
 }
 
 // secretValues are what a pipeline's runs are given in secret.
-func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipeline) ([]string, error) {
+func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) ([]string, error) {
 	fqn := pipeline.FQN()
-	name := identity.NamesOf(pipeline.Name, fqn).Secret
+	name := names.Secret
 	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, c.failed("read Secret "+name+", whose values are hidden in logs", err)
@@ -42,7 +42,7 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 	if pipeline.PipelineType == omapi.PipelineApplication {
 		// Runs of an application may have Secrets of their own.
 		list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{
-			LabelSelector: pipelineSelector(pipeline.Name, fqn) + "," + identity.LabelRunID,
+			LabelSelector: pipelineSelector(names) + "," + identity.LabelRunID,
 		})
 		if err != nil {
 			return nil, c.failed("list the Secrets of pipeline "+fqn+", whose values are hidden in logs", err)

@@ -93,11 +93,12 @@ func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret 
 		return err
 	}
 	kept := &corev1.Secret{
-		ObjectMeta: objectMeta(&d.client.config, pipeline, identity.RevisionName(pipeline.Name, d.fqn, revision)),
+		ObjectMeta: objectMeta(&d.client.config, pipeline, d.names.Revision(revision)),
 		Type:       revisionType,
 		Immutable:  new(true),
 		Data:       map[string][]byte{},
 	}
+	kept.Labels[identity.LabelPipeline] = d.names.Label
 	kept.Annotations[identity.AnnotationRevision] = strconv.FormatInt(revision, 10)
 	for key, value := range public.Data {
 		kept.Data[revisionPublic+key] = []byte(value)
@@ -155,7 +156,7 @@ func revisionOf(o metav1.Object) int64 {
 
 // History lists a pipeline's configurations, newest first, the one in force among them.
 func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
-	now, kept, err := c.revisions(ctx, fqn)
+	now, kept, _, err := c.revisions(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +178,7 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 // Rollback puts an earlier configuration in force again; 0 is the one before the current one. It becomes a new revision.
 // Parameters of the client, such as the image, stay as they are.
 func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, options DeployOptions) (*DeployResult, error) {
-	now, kept, err := c.revisions(ctx, fqn)
+	now, kept, _, err := c.revisions(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
@@ -211,14 +212,14 @@ func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, optio
 }
 
 // revisions gives the configuration in force and those that are kept, oldest first.
-func (c *Client) revisions(ctx context.Context, fqn string) (*corev1.ConfigMap, []*corev1.Secret, error) {
-	public, err := c.configMap(ctx, fqn)
+func (c *Client) revisions(ctx context.Context, fqn string) (*corev1.ConfigMap, []*corev1.Secret, identity.ObjectNames, error) {
+	public, names, err := c.configMap(ctx, fqn)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, names, err
 	}
-	all, err := c.secrets().list(ctx, pipelineSelector(nameOf(fqn), fqn))
+	all, err := c.secrets().list(ctx, pipelineSelector(names))
 	if err != nil {
-		return nil, nil, c.failed("list the Secrets of pipeline "+fqn, err)
+		return nil, nil, names, c.failed("list the Secrets of pipeline "+fqn, err)
 	}
 	var secrets []*corev1.Secret
 	for _, o := range all {
@@ -226,7 +227,7 @@ func (c *Client) revisions(ctx context.Context, fqn string) (*corev1.ConfigMap, 
 			secrets = append(secrets, secret)
 		}
 	}
-	return public, ownRevisions(secrets, fqn), nil
+	return public, ownRevisions(secrets, fqn), names, nil
 }
 
 func configMapOf(revision *corev1.Secret) *corev1.ConfigMap {

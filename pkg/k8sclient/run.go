@@ -33,7 +33,7 @@ type RunOptions struct {
 // Run starts a deployed pipeline now. The record `queued` is written before the Job exists, so that the run is seen
 // whatever becomes of it; where the Job cannot be made, the record becomes failed with the cause.
 func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunResult, error) {
-	configMap, err := c.configMap(ctx, fqn)
+	configMap, names, err := c.configMap(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkVariables(ctx, pipeline); err != nil {
+	if err := c.checkVariables(ctx, fqn, names); err != nil {
 		return nil, err
 	}
 	config, err := c.settled(ctx)
@@ -49,7 +49,7 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 		return nil, err
 	}
 	runID := uuid.NewString()
-	own, err := c.overridden(ctx, configMap, pipeline, runID, options.AppConfig)
+	own, err := c.overridden(ctx, configMap, pipeline, names, runID, options.AppConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +58,7 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 		return nil, err
 	}
 	job := NewJob(config, pipeline, runID, timestamp)
+	renameJob(job, identity.NamesOf(pipeline.Name, fqn), names)
 	if own != nil {
 		useConfiguration(job, own.Name)
 	}
@@ -68,19 +69,19 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 }
 
 // checkVariables refuses a run whose pod would wait for ever: its secret variables are in the Secret of the deploy.
-func (c *Client) checkVariables(ctx context.Context, pipeline *omapi.IngestionPipeline) error {
+func (c *Client) checkVariables(ctx context.Context, fqn string, names identity.ObjectNames) error {
 	wanted := secretVariables(&c.config)
 	if len(wanted) == 0 {
 		return nil
 	}
-	name := identity.NamesOf(pipeline.Name, pipeline.FQN()).Secret
+	name := names.Secret
 	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return c.failed("read Secret "+name, err)
 	}
 	for key := range wanted {
 		if _, ok := secret.Data[key]; !ok {
-			return fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, strings.TrimPrefix(key, variablePrefix), pipeline.FQN())
+			return fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, strings.TrimPrefix(key, variablePrefix), fqn)
 		}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -36,27 +35,38 @@ func (s *snapshot) add(kind string, o object) {
 	s.objects[kind+"/"+o.GetName()] = o
 }
 
-// snapshotOf reads one pipeline's objects, by name: an object of the name that lacks our labels is found too.
-func (c *Client) snapshotOf(ctx context.Context, names identity.ObjectNames) (*snapshot, error) {
+// snapshotOf reads one pipeline's objects, by name: an object of the name that lacks our labels is found too. Names whose
+// ConfigMap is another pipeline's are passed over; those that are free come last.
+func (c *Client) snapshotOf(ctx context.Context, candidates []identity.ObjectNames, fqn string) (*snapshot, error) {
 	out := newSnapshot()
+	chosen := candidates[0]
+	for _, names := range candidates {
+		existing, err := c.addTo(ctx, out, c.configMaps(), names.ConfigMap)
+		if err != nil {
+			return nil, err
+		}
+		if existing != nil && owned(existing, fqn) {
+			chosen = names
+			break
+		}
+		if existing != nil && taken(existing, fqn) {
+			chosen = candidates[len(candidates)-1]
+		}
+	}
 	for _, target := range []struct {
 		client resourceClient
 		name   string
-	}{{c.configMaps(), names.ConfigMap}, {c.secrets(), names.Secret}, {c.cronJobs(), names.CronJob}} {
-		existing, err := target.client.get(ctx, target.name)
-		switch {
-		case err == nil:
-			out.add(target.client.kind, existing)
-		case !apierrors.IsNotFound(err):
-			return nil, c.failed(fmt.Sprintf("read %s %s", target.client.kind, target.name), err)
+	}{{c.secrets(), chosen.Secret}, {c.cronJobs(), chosen.CronJob}} {
+		if _, err := c.addTo(ctx, out, target.client, target.name); err != nil {
+			return nil, err
 		}
 	}
 	if len(out.objects) == 0 {
 		return out, nil // New: it has no earlier configurations.
 	}
-	revisions, err := c.secrets().list(ctx, labels.Set{identity.LabelPipeline: names.Label}.String())
+	revisions, err := c.secrets().list(ctx, pipelineSelector(chosen))
 	if err != nil {
-		return nil, c.failed("list the Secrets of pipeline "+names.Label, err)
+		return nil, c.failed("list the Secrets of pipeline "+fqn, err)
 	}
 	for _, o := range revisions {
 		if secret, ok := o.(*corev1.Secret); ok && secret.Type == revisionType {
@@ -64,6 +74,19 @@ func (c *Client) snapshotOf(ctx context.Context, names identity.ObjectNames) (*s
 		}
 	}
 	return out, nil
+}
+
+// addTo reads an object into a snapshot; nil where there is none.
+func (c *Client) addTo(ctx context.Context, out *snapshot, client resourceClient, name string) (object, error) {
+	existing, err := client.get(ctx, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // Nothing there is none of the errors.
+	}
+	if err != nil {
+		return nil, c.failed(fmt.Sprintf("read %s %s", client.kind, name), err)
+	}
+	out.add(client.kind, existing)
+	return existing, nil
 }
 
 func managedByOther(entry metav1.ManagedFieldsEntry) bool {

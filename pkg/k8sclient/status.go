@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
@@ -45,12 +44,12 @@ type RunStatus struct {
 
 // Status tells a deployed pipeline's schedule and its latest runs, newest first.
 func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error) {
-	pipeline, err := c.Deployed(ctx, fqn)
+	_, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
 	status := &PipelineStatus{FQN: fqn}
-	name := identity.NamesOf(pipeline.Name, fqn).CronJob
+	name := names.CronJob
 	cronJob, err := c.kube.BatchV1().CronJobs(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case err == nil:
@@ -59,7 +58,7 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	case !apierrors.IsNotFound(err):
 		return nil, c.failed("read CronJob "+name, err)
 	}
-	jobs, err := c.jobs(ctx, pipeline)
+	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
-
-	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
 // ToggleResult says whether a pipeline's schedule is in force.
@@ -34,12 +32,13 @@ func (c *Client) Toggle(ctx context.Context, fqn string) (*ToggleResult, error) 
 }
 
 func (c *Client) toggle(ctx context.Context, fqn string, want func(enabled bool) bool) (*ToggleResult, error) {
-	if _, err := c.configMap(ctx, fqn); err != nil {
+	_, names, err := c.configMap(ctx, fqn)
+	if err != nil {
 		return nil, err
 	}
-	name := identity.NamesOf(nameOf(fqn), fqn).CronJob
+	name := names.CronJob
 	var result *ToggleResult
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		found, err := c.cronJobs().get(ctx, name)
 		if apierrors.IsNotFound(err) {
 			result = &ToggleResult{FQN: fqn, Enabled: true}

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
@@ -23,11 +24,11 @@ const unreportedAfter = 90 * time.Second
 // answer. ErrUnreported where the Job has ended and nobody tells.
 func (c *Client) Wait(ctx context.Context, fqn, runID string, changed func(omapi.PipelineState)) (*omapi.PipelineStatus, error) {
 	const interval = time.Second
-	pipeline, err := c.Deployed(ctx, fqn)
+	_, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
-	w := &waiting{client: c, pipeline: pipeline, runID: runID, changed: changed}
+	w := &waiting{client: c, fqn: fqn, names: names, runID: runID, changed: changed}
 	if err := wait.PollUntilContextCancel(ctx, interval, true, w.poll); err != nil {
 		return w.record, fmt.Errorf("run %s of pipeline %s, state %s: %w; see pipelinectl diagnose %s", runID, fqn, w.seen, err, runID)
 	}
@@ -35,25 +36,26 @@ func (c *Client) Wait(ctx context.Context, fqn, runID string, changed func(omapi
 }
 
 type waiting struct {
-	client   *Client
-	pipeline *omapi.IngestionPipeline
-	runID    string
-	changed  func(omapi.PipelineState)
-	record   *omapi.PipelineStatus
-	seen     omapi.PipelineState
+	client  *Client
+	fqn     string
+	names   identity.ObjectNames
+	runID   string
+	changed func(omapi.PipelineState)
+	record  *omapi.PipelineStatus
+	seen    omapi.PipelineState
 	// ended is when the Job was first seen ended.
 	ended time.Time
 }
 
 func (w *waiting) poll(ctx context.Context) (bool, error) {
-	ended, err := w.client.jobEnded(ctx, w.pipeline, w.runID)
+	ended, err := w.client.jobEnded(ctx, w.fqn, w.names, w.runID)
 	if denied(err) {
 		return false, err
 	}
 	if err == nil && ended && w.ended.IsZero() {
 		w.ended = time.Now()
 	}
-	record, err := w.client.om.GetStatus(ctx, w.pipeline.FQN(), w.runID)
+	record, err := w.client.om.GetStatus(ctx, w.fqn, w.runID)
 	switch {
 	case err == nil:
 		w.record = record
@@ -76,8 +78,8 @@ func (w *waiting) poll(ctx context.Context) (bool, error) {
 	}
 }
 
-func (c *Client) jobEnded(ctx context.Context, pipeline *omapi.IngestionPipeline, runID string) (bool, error) {
-	jobs, err := c.jobs(ctx, pipeline)
+func (c *Client) jobEnded(ctx context.Context, fqn string, names identity.ObjectNames, runID string) (bool, error) {
+	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
 		return false, err
 	}

@@ -20,7 +20,7 @@ import (
 // longestName is OpenMetadata's bound on the name of an entity.
 const longestName = 256
 
-// TestAnyName lets the API server check the objects of pipelines with names that Kubernetes does not allow.
+// TestAnyName deploys pipelines with names that Kubernetes does not allow, each in two services.
 func TestAnyName(t *testing.T) {
 	w := newWorld(t)
 	names := []string{
@@ -39,16 +39,18 @@ func TestAnyName(t *testing.T) {
 		}
 		names = append(names, string(name))
 	}
-	items := make([]k8sclient.DeployItem, 0, len(names))
-	for _, name := range names {
-		items = append(items, k8sclient.DeployItem{Service: &omapi.Service{Name: "svc", ServiceType: "Mysql"}, Pipeline: &omapi.IngestionPipeline{
-			Name: name, FullyQualifiedName: omapi.JoinFQN("svc", name), PipelineType: omapi.PipelineMetadata,
-			SourceConfig: map[string]any{"config": map[string]any{}}, AirflowConfig: omapi.AirflowConfig{ScheduleInterval: "@daily"},
-			OpenMetadataServerConnection: map[string]any{"hostPort": "http://om/api"},
-		}})
+	items := make([]k8sclient.DeployItem, 0, 2*len(names))
+	for _, service := range []string{"svc", "other"} {
+		for _, name := range names {
+			items = append(items, k8sclient.DeployItem{Service: &omapi.Service{Name: service, ServiceType: "Mysql"}, Pipeline: &omapi.IngestionPipeline{
+				Name: name, FullyQualifiedName: omapi.JoinFQN(service, name), PipelineType: omapi.PipelineMetadata,
+				SourceConfig: map[string]any{"config": map[string]any{}}, AirflowConfig: omapi.AirflowConfig{ScheduleInterval: "@daily"},
+				OpenMetadataServerConnection: map[string]any{"hostPort": "http://om/api"},
+			}})
+		}
 	}
 	client := w.client(t)
-	results, err := client.DeployAll(t.Context(), items, k8sclient.DeployOptions{DryRun: true}, nil)
+	results, err := client.DeployAll(t.Context(), items, k8sclient.DeployOptions{}, nil)
 	require.NoError(t, err)
 	owner := map[string]string{}
 	for _, result := range results {
@@ -58,7 +60,10 @@ func TestAnyName(t *testing.T) {
 			owner[key] = result.FQN
 		}
 	}
-	assert.Empty(t, w.objects(t, w.namespace), "a dry run changes nothing")
+	assert.Len(t, owner, 3*len(items), "a ConfigMap, a Secret and a CronJob of each")
+	_, err = w.command.Run(t.Context(), "delete", "--all", "-o", "name")
+	require.NoError(t, err)
+	assert.Empty(t, w.objects(t, w.namespace), "nothing is left")
 }
 
 // TestNoSecretLeaves searches for the values of an input's secrets wherever they must not be.
