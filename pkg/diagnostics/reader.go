@@ -5,6 +5,7 @@ package diagnostics
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 
@@ -75,15 +76,25 @@ type restReader struct {
 	parameters  runtime.ParameterCodec
 }
 
+// get decodes by itself: client-go's codecs look at all types of the scheme first, which takes a short-lived process
+// longer than the requests.
+func get(ctx context.Context, request *rest.Request, into any) error {
+	data, err := request.Do(ctx).Raw()
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}
+
 func (r *restReader) Job(ctx context.Context, name string) (*batchv1.Job, error) {
 	var job batchv1.Job
-	err := r.batch.Get().Namespace(r.namespace).Resource("jobs").Name(name).Do(ctx).Into(&job)
+	err := get(ctx, r.batch.Get().Namespace(r.namespace).Resource("jobs").Name(name), &job)
 	return &job, err
 }
 
 func (r *restReader) Pod(ctx context.Context, name string) (*corev1.Pod, error) {
 	var pod corev1.Pod
-	err := r.core.Get().Namespace(r.namespace).Resource("pods").Name(name).Do(ctx).Into(&pod)
+	err := get(ctx, r.core.Get().Namespace(r.namespace).Resource("pods").Name(name), &pod)
 	return &pod, err
 }
 
@@ -121,8 +132,7 @@ func (r *restReader) WatchPod(ctx context.Context, name string, changed func(*co
 
 func (r *restReader) Pods(ctx context.Context, labelSelector string) ([]corev1.Pod, error) {
 	var list corev1.PodList
-	err := r.core.Get().Namespace(r.namespace).Resource("pods").
-		VersionedParams(&metav1.ListOptions{LabelSelector: labelSelector}, r.parameters).Do(ctx).Into(&list)
+	err := get(ctx, r.core.Get().Namespace(r.namespace).Resource("pods").Param("labelSelector", labelSelector), &list)
 	return list.Items, err
 }
 
@@ -134,7 +144,6 @@ func (r *restReader) Log(ctx context.Context, pod string, options *corev1.PodLog
 func (r *restReader) Events(ctx context.Context, kind, name string) ([]corev1.Event, error) {
 	selector := fields.Set{"involvedObject.kind": kind, "involvedObject.name": name}.String()
 	var list corev1.EventList
-	err := r.core.Get().Namespace(r.namespace).Resource("events").
-		VersionedParams(&metav1.ListOptions{FieldSelector: selector}, r.parameters).Do(ctx).Into(&list)
+	err := get(ctx, r.core.Get().Namespace(r.namespace).Resource("events").Param("fieldSelector", selector), &list)
 	return list.Items, err
 }
