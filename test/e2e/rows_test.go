@@ -79,6 +79,11 @@ func rows() []row {
 			want: failed, category: diagnostics.CategoryApplicationError, cause: "SIGSEGV",
 		},
 		{
+			number: 3, variant: "brought", how: "SIGSEGV, exithandler from an image of its own", options: map[string]string{"fault": "signal:SIGSEGV"},
+			set:  []string{"exitHandlerImage=pipelinectl.local/exithandler:dev"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "SIGSEGV",
+		},
+		{
 			number: 4, how: "OOM-killed", options: map[string]string{"fault": "memory:4000"}, set: []string{"resources.limits.memory=300Mi"},
 			want: failed, category: diagnostics.CategoryOOMKilled, cause: "memory", real: true,
 		},

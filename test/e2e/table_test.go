@@ -36,6 +36,8 @@ const (
 // row is one way in which a run can end.
 type row struct {
 	number int
+	// variant tells a row from another of the number.
+	variant string
 	// how the end is made here.
 	how     string
 	options map[string]string
@@ -127,6 +129,9 @@ func (w *world) ending(r row, image string) *ending {
 	name := fmt.Sprintf("row-%d", r.number)
 	if r.schedule {
 		name += "-" + strings.ToLower(string(r.want)+"-"+string(r.category))
+	}
+	if r.variant != "" {
+		name += "-" + r.variant
 	}
 	if image == realImage {
 		name += "-real"
