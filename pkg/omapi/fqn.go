@@ -18,25 +18,29 @@ func JoinFQN(names ...string) string {
 	return strings.Join(quoted, ".")
 }
 
-// SplitFQN is JoinFQN's inverse.
+// SplitFQN is JoinFQN's inverse. A quote counts at the start of a name only, where another one ends it.
 func SplitFQN(fqn string) []string {
-	var (
-		names  []string
-		name   strings.Builder
-		quoted bool
-	)
-	for _, r := range fqn {
-		switch {
-		case r == '"':
-			quoted = !quoted
-		case r == '.' && !quoted:
-			names = append(names, name.String())
-			name.Reset()
-		default:
-			name.WriteRune(r)
+	var names []string
+	for {
+		name, rest, more := cutName(fqn)
+		names = append(names, name)
+		if !more {
+			return names
+		}
+		fqn = rest
+	}
+}
+
+func cutName(fqn string) (name, rest string, more bool) {
+	if strings.HasPrefix(fqn, `"`) {
+		if inner, rest, ok := strings.Cut(fqn[1:], `".`); ok {
+			return inner, rest, true
+		}
+		if inner, ok := strings.CutSuffix(fqn[1:], `"`); ok {
+			return inner, "", false
 		}
 	}
-	return append(names, name.String())
+	return strings.Cut(fqn, ".")
 }
 
 // escape percent-encodes a stored name once, as one path segment. url.PathEscape is not enough: it leaves
