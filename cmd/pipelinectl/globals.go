@@ -20,12 +20,6 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
-// Requests a second that a command may make of the Kubernetes API; client-go's own 5 is meant for controllers of its youth.
-const (
-	kubeQPS   = 100
-	kubeBurst = 200
-)
-
 // streams are where a command writes: data to out, all else to err.
 type streams struct{ out, err io.Writer }
 
@@ -149,7 +143,8 @@ func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, *res
 		return nil, nil, fmt.Errorf("no Kubernetes cluster is configured: %w; set KUBECONFIG or give --kubeconfig", err)
 	}
 	config.UserAgent = "pipelinectl/" + version.Short()
-	config.QPS, config.Burst = kubeQPS, kubeBurst
+	// As kubectl: the API server's own priority and fairness says who has to wait.
+	config.QPS = -1
 	// Warnings of the API server are for those who write manifests.
 	config.WarningHandler = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)

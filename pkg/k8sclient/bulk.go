@@ -14,7 +14,7 @@ import (
 
 const (
 	// bulkParallel bounds the pipelines that are deployed at the same time; the client's rate limit is the real bound.
-	bulkParallel = 32
+	bulkParallel = 64
 	// bulkMinimum is from how many pipelines on lists of the whole namespace are cheaper than reads by name.
 	bulkMinimum = 3
 )

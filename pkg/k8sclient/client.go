@@ -2,6 +2,7 @@ package k8sclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -14,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -180,7 +180,8 @@ func (c *Client) notDeployed(ctx context.Context, fqn string) error {
 
 func pipelineOf(configMap *corev1.ConfigMap) (*omapi.IngestionPipeline, error) {
 	var pipeline omapi.IngestionPipeline
-	if err := yaml.Unmarshal([]byte(configMap.Data[pipelineKey]), &pipeline); err != nil || pipeline.Name == "" {
+	// Not as YAML, which does not allow all that a name may have.
+	if err := json.Unmarshal([]byte(configMap.Data[pipelineKey]), &pipeline); err != nil || pipeline.Name == "" {
 		return nil, fmt.Errorf("ConfigMap %s: its key %q does not hold a pipeline; deploy the pipeline again", configMap.Name, pipelineKey)
 	}
 	return &pipeline, nil
