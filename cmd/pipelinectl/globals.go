@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // Credential plugins of the user's kubeconfig.
 	"k8s.io/client-go/rest"
@@ -145,6 +146,8 @@ func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, *res
 	config.UserAgent = "pipelinectl/" + version.Short()
 	// As kubectl: the API server's own priority and fairness says who has to wait.
 	config.QPS = -1
+	// A server writes it in a fraction of the time.
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	// Warnings of the API server are for those who write manifests.
 	config.WarningHandler = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)

@@ -55,6 +55,7 @@ func NewReader(config *rest.Config, namespace string) (Reader, error) {
 	client := func(path string, gv schema.GroupVersion) (*rest.RESTClient, error) {
 		c := rest.CopyConfig(config)
 		c.APIPath, c.GroupVersion, c.NegotiatedSerializer = path, &gv, codecs.WithoutConversion()
+		c.AcceptContentTypes, c.ContentType = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 		// A handful of requests: no need to hold them back.
 		c.QPS = -1
 		return rest.RESTClientForConfigAndClient(c, httpClient)
