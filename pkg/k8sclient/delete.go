@@ -45,7 +45,7 @@ func (c *Client) Delete(ctx context.Context, fqn string) (*DeleteResult, error) 
 			return result, err
 		}
 	}
-	_, kept, _, err := c.revisions(ctx, fqn)
+	_, kept, err := c.revisions(ctx, fqn)
 	if err != nil {
 		return result, err
 	}

@@ -93,11 +93,12 @@ func TestSameNamesInOneBatch(t *testing.T) {
 	t.Parallel()
 	server := startAPIServer(t)
 	client := newTestClient(t, server)
-	items := []DeployItem{{Service: mysql(), Pipeline: newPipeline()}, {Service: mysql(), Pipeline: twin()}}
-	for _, service := range []string{"third", "fourth", "fifth"} {
+	services := []string{"first", "second", "third", "fourth", "fifth"}
+	items := make([]DeployItem, len(services))
+	for i, service := range services {
 		pipeline := newPipeline()
 		pipeline.FullyQualifiedName = service + ".nightly"
-		items = append(items, DeployItem{Service: mysql(), Pipeline: pipeline})
+		items[i] = DeployItem{Service: mysql(), Pipeline: pipeline}
 	}
 	for range 2 {
 		results, err := client.DeployAll(t.Context(), items, DeployOptions{}, nil)

@@ -156,7 +156,7 @@ func revisionOf(o metav1.Object) int64 {
 
 // History lists a pipeline's configurations, newest first, the one in force among them.
 func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
-	now, kept, _, err := c.revisions(ctx, fqn)
+	now, kept, err := c.revisions(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 // Rollback puts an earlier configuration in force again; 0 is the one before the current one. It becomes a new revision.
 // Parameters of the client, such as the image, stay as they are.
 func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, options DeployOptions) (*DeployResult, error) {
-	now, kept, _, err := c.revisions(ctx, fqn)
+	now, kept, err := c.revisions(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
@@ -212,14 +212,14 @@ func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, optio
 }
 
 // revisions gives the configuration in force and those that are kept, oldest first.
-func (c *Client) revisions(ctx context.Context, fqn string) (*corev1.ConfigMap, []*corev1.Secret, identity.ObjectNames, error) {
+func (c *Client) revisions(ctx context.Context, fqn string) (*corev1.ConfigMap, []*corev1.Secret, error) {
 	public, names, err := c.configMap(ctx, fqn)
 	if err != nil {
-		return nil, nil, names, err
+		return nil, nil, err
 	}
 	all, err := c.secrets().list(ctx, pipelineSelector(names))
 	if err != nil {
-		return nil, nil, names, c.failed("list the Secrets of pipeline "+fqn, err)
+		return nil, nil, c.failed("list the Secrets of pipeline "+fqn, err)
 	}
 	var secrets []*corev1.Secret
 	for _, o := range all {
@@ -227,7 +227,7 @@ func (c *Client) revisions(ctx context.Context, fqn string) (*corev1.ConfigMap, 
 			secrets = append(secrets, secret)
 		}
 	}
-	return public, ownRevisions(secrets, fqn), names, nil
+	return public, ownRevisions(secrets, fqn), nil
 }
 
 func configMapOf(revision *corev1.Secret) *corev1.ConfigMap {
