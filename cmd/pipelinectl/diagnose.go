@@ -19,7 +19,7 @@ type diagnoseCmd struct {
 
 // Run finds out how a run ended, or why it does not start.
 func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectWith(ctx, need{server: cmd.Report})
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,8 @@ func (g *globals) server(url string, need need) (*omapi.Client, error) {
 	return omapi.New(omapi.Config{URL: url, Token: g.Token, UserAgent: "pipelinectl/" + version.Short()})
 }
 
+var errNoCluster = errors.New("no Kubernetes cluster is configured: there is no kubeconfig in ~/.kube/config, and this is no pod; set KUBECONFIG or give --kubeconfig")
+
 var errDisabled = errors.New("the pipeline service client is disabled: enabled is false in the configuration")
 
 // load reads the parameters from all their sources.
@@ -140,6 +142,9 @@ type connection struct {
 // kube makes the client of Kubernetes: by the flags, else by the parameters, else as kubectl does.
 func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, *rest.Config, error) {
 	config, err := g.restConfig(parameters)
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, nil, errNoCluster
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("no Kubernetes cluster is configured: %w; set KUBECONFIG or give --kubeconfig", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -99,7 +100,11 @@ func (c *Cluster) readyStandIn(ctx context.Context, namespace string) (*corev1.P
 	var pod *corev1.Pod
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
 		var err error
-		if pod, err = c.Kube.CoreV1().Pods(namespace).Get(ctx, standInName, metav1.GetOptions{}); err != nil {
+		pod, err = c.Kube.CoreV1().Pods(namespace).Get(ctx, standInName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, fmt.Errorf("namespace %s has none; start it with make demo", namespace)
+		}
+		if err != nil {
 			return false, err
 		}
 		for _, condition := range pod.Status.Conditions {
