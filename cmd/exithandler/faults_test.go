@@ -165,7 +165,7 @@ func TestFaultsOfKubernetes(t *testing.T) {
 			server.Pipeline(t, "svc", "nightly")
 			require.NoError(t, server.Client(t).PutStatus(t.Context(), "svc.nightly", &omapi.PipelineStatus{RunID: testRunID, State: omapi.StateRunning, Timestamp: testTimestamp, StartDate: testTimestamp}))
 			begun := time.Now()
-			result, log, err := reported(t, variablesOf(server, server.Token, "pipelineStatus=Failed"), time.Second)
+			result, log, err := reported(t, variablesOf(server, server.Token, "pipelineStatus=Failed"), 3*time.Second)
 			require.NoError(t, err, tc.reason)
 			assert.Less(t, time.Since(begun), patience)
 			assert.Equal(t, tc.want, result.State, tc.reason)
