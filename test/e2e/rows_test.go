@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"testing"
 	"time"
@@ -63,8 +64,23 @@ func (w *world) prepareTable(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// nodeCPU is what the node that runs pods has, in thousandths of a core.
+func (w *world) nodeCPU(t *testing.T) int64 {
+	t.Helper()
+	nodes, err := w.Kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	var most int64
+	for i := range nodes.Items {
+		if len(nodes.Items[i].Spec.Taints) == 0 {
+			most = max(most, nodes.Items[i].Status.Allocatable.Cpu().MilliValue())
+		}
+	}
+	require.NotZero(t, most)
+	return most
+}
+
 // rows are the ways in which a run can end, in the order of the design.
-func rows() []row {
+func rows(nodeCPU int64) []row {
 	const (
 		success, failed, stopped = omapi.StateSuccess, omapi.StateFailed, omapi.StateStopped
 		missingSecret            = `extraEnvVars=[{"name":"X","valueFrom":{"secretKeyRef":{"name":"missing","key":"k"}}}]`
@@ -95,7 +111,9 @@ func rows() []row {
 		{number: 7, how: "Job deleted", options: long, act: deleteJob, want: failed, category: diagnostics.CategoryDeleted},
 		{number: 8, how: "eviction API (drain), the Job retries", options: short, act: evict, want: success, attempt: diagnostics.CategoryEvicted},
 		{
-			number: 9, how: "preemption, the Job retries", options: short, set: []string{"resources.requests.cpu=900m", "terminationGracePeriodSeconds=5"},
+			number: 9, how: "preemption, the Job retries", options: short, set: []string{
+				fmt.Sprintf("resources.requests.cpu=%dm", nodeCPU*45/100), fmt.Sprintf("resources.limits.cpu=%dm", nodeCPU), "terminationGracePeriodSeconds=5",
+			},
 			act: preempt, want: success, attempt: diagnostics.CategoryPreempted, alone: true,
 		},
 		{
@@ -232,6 +250,9 @@ func evict(t *testing.T, e *ending) {
 // preempt starts a pod for which the node has no room beside the run's, and ends it when the run's is gone.
 func preempt(t *testing.T, e *ending) {
 	t.Helper()
+	if !e.Local {
+		t.Skip("a cluster of several nodes has room for both")
+	}
 	e.running(t)
 	urgent := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "urgent"},
@@ -239,7 +260,7 @@ func preempt(t *testing.T, e *ending) {
 			PriorityClassName: urgentClass,
 			Containers: []corev1.Container{{
 				Name: "urgent", Image: "pipelinectl.local/openmetadata-stand-in:dev",
-				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1500m")}},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(e.nodeCPU(t)*75/100, resource.DecimalSI)}},
 			}},
 		},
 	}
