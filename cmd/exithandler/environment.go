@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
-
 	"github.com/pipelinectl/pipelinectl/internal/version"
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -94,9 +92,9 @@ func (e *environment) complete(ctx context.Context, reader diagnostics.Reader) e
 	if err != nil {
 		return fmt.Errorf("ask pod %s for the run that it belongs to: %w", e.podName, err)
 	}
-	e.jobName = cmp.Or(e.jobName, pod.Labels[batchv1.JobNameLabel], pod.Labels["job-name"])
+	e.jobName = cmp.Or(e.jobName, diagnostics.JobName(pod))
 	e.fqn = cmp.Or(e.fqn, pod.Annotations[identity.AnnotationFQN])
-	e.runID = cmp.Or(e.runID, pod.Labels[identity.LabelRunID], pod.Labels[batchv1.ControllerUidLabel], pod.Labels["controller-uid"])
+	e.runID = cmp.Or(e.runID, pod.Labels[identity.LabelRunID], diagnostics.JobUID(pod))
 	return nil
 }
 

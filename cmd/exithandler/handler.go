@@ -7,12 +7,10 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
-	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
@@ -121,15 +119,4 @@ func (h *handler) attempt(run *diagnostics.Run) int {
 		}
 	}
 	return -1
-}
-
-// hasSidecar says that a sidecar of this program watches the pod, which sees the end itself.
-func hasSidecar(pod *corev1.Pod) bool {
-	for i := range pod.Spec.InitContainers {
-		container := &pod.Spec.InitContainers[i]
-		if container.Name == identity.SidecarName && container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			return true
-		}
-	}
-	return false
 }

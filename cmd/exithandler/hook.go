@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
@@ -41,12 +42,17 @@ func hook(ctx context.Context, environ []string) int {
 	return exitOK
 }
 
-func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.Result, error) {
-	// A share of the time for all that Kubernetes is asked: it may hang.
-	kubeCtx, cancel := context.WithCancel(ctx)
-	if deadline, ok := ctx.Deadline(); ok {
-		kubeCtx, cancel = context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
+// forKubernetes ends when Kubernetes has had its share of the time until the context's deadline: it may hang.
+func forKubernetes(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
 	}
+	return context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
+}
+
+func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.Result, error) {
+	kubeCtx, cancel := forKubernetes(ctx)
 	defer cancel()
 	h, err := newHandler(kubeCtx, log, env)
 	if err != nil {
@@ -76,8 +82,8 @@ func (h *handler) outcome(run *diagnostics.Run) (outcome report.Outcome, known b
 		}
 		pod := run.Pods[attempt].Object
 		switch {
-		case hasSidecar(pod):
-			return "", false
+		case diagnostics.IsSidecar(pod, identity.SidecarName):
+			return "", false // It sees the end itself.
 		case pod.DeletionTimestamp != nil:
 			return report.OutcomeWith(run.Job, pod, exitByTerm), true
 		default:

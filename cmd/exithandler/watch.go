@@ -125,7 +125,7 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	kubeCtx, cancelKube := context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
+	kubeCtx, cancelKube := forKubernetes(ctx)
 	defer cancelKube()
 	started := time.Now()
 	result, err := report.When(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding { return h.findEnd(kubeCtx, pod) })

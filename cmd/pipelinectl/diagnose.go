@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 )
 
@@ -24,7 +23,7 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
-	reader, err := diagnostics.NewReader(c.rest, c.namespace)
+	reader, err := c.reader()
 	if err != nil {
 		return err
 	}
@@ -33,7 +32,8 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	if cmd.Hooks {
-		return cmd.printHooks(s, k8sclient.Hooks(diagnosis.Run))
+		checks := k8sclient.Hooks(diagnosis.Run)
+		return s.printChecks(cmd.outputFlag, checks, checks)
 	}
 	text := fmt.Sprintf("Pipeline: %s\nRun: %s\nCategory: %s\nCause: %s\n", diagnosis.FQN, diagnosis.RunID, diagnosis.Verdict.Category, diagnosis.Verdict.Summary)
 	if diagnosis.Verdict.Advice != "" {
@@ -56,30 +56,4 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 	}
 	text += "\n" + diagnosis.Run.Text()
 	return s.print(cmd.outputFlag, view{data: diagnosis, text: strings.TrimRight(text, "\n") + "\n", names: []string{string(diagnosis.Verdict.Category)}})
-}
-
-func (cmd *diagnoseCmd) printHooks(s streams, checks []k8sclient.Check) error {
-	rows := make([][]string, 1, len(checks)+1)
-	rows[0] = []string{"CHECK", "STATE", "DETAIL"}
-	v := view{data: checks}
-	failed := false
-	for _, check := range checks {
-		detail := check.Detail
-		if check.State != k8sclient.CheckOK && check.Advice != "" {
-			detail += "; " + check.Advice
-		}
-		rows = append(rows, []string{check.Name, check.State, detail})
-		if check.State == k8sclient.CheckFailed {
-			failed = true
-			v.names = append(v.names, check.Name)
-		}
-	}
-	v.text = table(rows...)
-	if err := s.print(cmd.outputFlag, v); err != nil {
-		return err
-	}
-	if failed {
-		return errUnhealthy
-	}
-	return nil
 }

@@ -17,6 +17,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/pipelinectl/pipelinectl/internal/version"
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
@@ -41,12 +42,7 @@ const defaultTimeout = 3 * time.Minute
 
 // connect makes the client of a command, and a context that ends in time.
 func (g *globals) connect(ctx context.Context) (*connection, context.Context, context.CancelFunc, error) {
-	return g.connectFor(ctx, false)
-}
-
-// connectFor is connect; an endless command ends in time only where the user says so.
-func (g *globals) connectFor(ctx context.Context, endless bool) (*connection, context.Context, context.CancelFunc, error) {
-	return g.connectWith(ctx, need{server: true, endless: endless})
+	return g.connectWith(ctx, need{server: true})
 }
 
 // connectCluster is connect for a command that does not speak to OpenMetadata.
@@ -90,7 +86,7 @@ func (g *globals) connectWith(ctx context.Context, need need) (*connection, cont
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c := &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint, namespace: config.Namespace, kube: kube, rest: restConfig, config: config}
+	c := &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint, namespace: config.Namespace, kube: kube, rest: restConfig}
 	timeout := g.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
@@ -136,7 +132,11 @@ type connection struct {
 	namespace       string
 	kube            kubernetes.Interface
 	rest            *rest.Config
-	config          k8sclient.Config
+}
+
+// reader is for diagnostics.
+func (c *connection) reader() (diagnostics.Reader, error) {
+	return diagnostics.NewReader(c.rest, c.namespace)
 }
 
 // kube makes the client of Kubernetes: by the flags, else by the parameters, else as kubectl does.

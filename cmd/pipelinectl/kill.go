@@ -22,7 +22,7 @@ func (cmd *killCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err := cmd.check(); err != nil {
 		return err
 	}
-	c, ctx, cancel, err := g.connectFor(ctx, true)
+	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, endless: true})
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 			return err
 		}
 	}
-	c, ctx, cancel, err := g.connectFor(ctx, cmd.Wait)
+	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, endless: cmd.Wait})
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pipelinectl/pipelinectl/internal/version"
-	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/reconcile"
 )
 
@@ -24,12 +23,12 @@ func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if cmd.Workers < 1 || cmd.SweepInterval <= 0 || cmd.SweepAge < 0 {
 		return usageError{errServe}
 	}
-	c, ctx, cancel, err := g.connectFor(ctx, true)
+	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, endless: true})
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	reader, err := diagnostics.NewReader(c.rest, c.namespace)
+	reader, err := c.reader()
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,8 @@ const (
 	// maxEvents bounds the events that are kept, newest first.
 	maxEvents = 100
 
-	legacyJobNameLabel = "job-name"
+	legacyJobNameLabel       = "job-name"
+	legacyControllerUIDLabel = "controller-uid"
 )
 
 // Target is the run to look at.
@@ -33,8 +34,8 @@ type Target struct {
 	Pods []corev1.Pod
 	// Redact are secret values that must not leave.
 	Redact []string
-	// WithoutLogs leaves the logs out, for who does not know what to redact.
-	WithoutLogs bool
+	// Secrets gives more of them; where it fails, the logs are left out. It may be nil.
+	Secrets func(context.Context) ([]string, error)
 }
 
 // Run is what Kubernetes knows of a run. Parts that could not be read are missing and named in Problems.
@@ -74,7 +75,8 @@ type Event struct {
 // What does not need the answer of another request goes out at the same time.
 func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	run := &Run{Namespace: target.Namespace, JobName: target.JobName}
-	c := &collector{reader: reader, run: run, target: target, redact: NewRedactor(target.Redact)}
+	c := &collector{reader: reader, run: run, target: target}
+	c.hide(ctx)
 	var (
 		wg, job sync.WaitGroup
 		pods    []corev1.Pod
@@ -106,8 +108,23 @@ type collector struct {
 	reader Reader
 	target Target
 	redact *strings.Replacer
-	mu     sync.Mutex // guards run.Events and run.Problems
-	run    *Run
+	// withoutLogs: what they may hold in secret is not known.
+	withoutLogs bool
+	mu          sync.Mutex // guards run.Events and run.Problems
+	run         *Run
+}
+
+func (c *collector) hide(ctx context.Context) {
+	values := c.target.Redact
+	if c.target.Secrets != nil {
+		more, err := c.target.Secrets(ctx)
+		values = slices.Concat(values, more)
+		if err != nil {
+			c.withoutLogs = true
+			c.run.Problems = append(c.run.Problems, "logs are left out, as their secrets are not known: "+err.Error())
+		}
+	}
+	c.redact = NewRedactor(values)
 }
 
 func (c *collector) problem(what string, err error) {
@@ -173,7 +190,7 @@ func (c *collector) own(pods []corev1.Pod) []corev1.Pod {
 	}
 	if c.run.Job != nil && c.run.Job.UID != "" {
 		pods = slices.DeleteFunc(pods, func(pod corev1.Pod) bool {
-			owner := cmp.Or(pod.Labels[batchv1.ControllerUidLabel], pod.Labels["controller-uid"])
+			owner := JobUID(&pod)
 			return owner != "" && owner != string(c.run.Job.UID)
 		})
 	}

@@ -23,7 +23,7 @@ const (
 
 // logs reads the log of a container that tells something: the main ones, and others that failed.
 func (c *collector) logs(ctx context.Context, wg *sync.WaitGroup, pod *Pod, container *Container) {
-	if c.target.WithoutLogs {
+	if c.withoutLogs {
 		return
 	}
 	if container.Last != nil && (container.Kind == KindMain || container.Last.failed()) {

@@ -1,10 +1,12 @@
 package diagnostics
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -80,7 +82,7 @@ func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
 	for i := range pod.Status.InitContainerStatuses {
 		status := &pod.Status.InitContainerStatuses[i]
 		kind := KindInit
-		if isSidecar(pod, status.Name) {
+		if IsSidecar(pod, status.Name) {
 			kind = KindSidecar
 		}
 		out.Containers = append(out.Containers, newContainer(status, kind, redact))
@@ -91,8 +93,8 @@ func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
 	return out
 }
 
-// isSidecar says that an init container runs on beside the others.
-func isSidecar(pod *corev1.Pod, name string) bool {
+// IsSidecar says that an init container runs on beside the others.
+func IsSidecar(pod *corev1.Pod, name string) bool {
 	return slices.ContainsFunc(pod.Spec.InitContainers, func(container corev1.Container) bool {
 		return container.Name == name && container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways
 	})
@@ -134,6 +136,26 @@ func (p *Pod) Main() *Container {
 		}
 	}
 	return nil
+}
+
+// JobName is the name of a pod's Job, JobUID the Job's UID, by the labels of this Kubernetes or of an older one.
+func JobName(pod *corev1.Pod) string {
+	return cmp.Or(pod.Labels[batchv1.JobNameLabel], pod.Labels[legacyJobNameLabel])
+}
+
+// JobUID is empty for a pod of no Job.
+func JobUID(pod *corev1.Pod) string {
+	return cmp.Or(pod.Labels[batchv1.ControllerUidLabel], pod.Labels[legacyControllerUIDLabel])
+}
+
+// AnyStarted says that a container of the pod has started, of whatever kind.
+func AnyStarted(pod *corev1.Pod) bool {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if status.State.Running != nil || status.State.Terminated != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // MainEnded gives how a pod's main container ended; false where it has not. With several it is the first that failed, and

@@ -41,16 +41,17 @@ func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options Depl
 			return nil, err
 		}
 	}
-	sameNames := map[string]int{}
-	for _, item := range items {
-		sameNames[identity.NamesOf(item.Pipeline.Name, item.Pipeline.FQN()).ConfigMap]++
+	preferred, sameNames := make([]string, len(items)), map[string]int{}
+	for i, item := range items {
+		preferred[i] = identity.NamesOf(item.Pipeline.Name, item.Pipeline.FQN()).ConfigMap
+		sameNames[preferred[i]]++
 	}
 	var group errgroup.Group
 	group.SetLimit(bulkParallel)
 	for i, item := range items {
 		group.Go(func() error {
 			own := options
-			if sameNames[identity.NamesOf(item.Pipeline.Name, item.Pipeline.FQN()).ConfigMap] > 1 {
+			if sameNames[preferred[i]] > 1 {
 				own.snapshot = nil // Which of them has the names shows when the first is deployed.
 			}
 			own.Service = item.Service

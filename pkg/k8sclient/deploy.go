@@ -231,17 +231,8 @@ func (d *deployment) run(ctx context.Context, before *snapshot) error {
 // choose takes the names that the pipeline has, else those that are free.
 func (d *deployment) choose(before *snapshot) {
 	preferred := d.names
-	for _, names := range identity.Candidates(d.pipelineName, d.fqn) {
-		if existing := before.find("ConfigMap", names.ConfigMap); existing != nil && owned(existing, d.fqn) {
-			d.names = names
-			d.objects = d.objects.named(preferred, names)
-			return
-		}
-	}
-	if existing := before.find("ConfigMap", preferred.ConfigMap); existing != nil && taken(existing, d.fqn) {
-		d.names = identity.HashedNamesOf(d.pipelineName, d.fqn)
-		d.objects = d.objects.named(preferred, d.names)
-	}
+	d.names = before.chosen(identity.Candidates(d.pipelineName, d.fqn), d.fqn)
+	d.objects = d.objects.named(preferred, d.names)
 }
 
 // step is an object as it shall be; nil where it shall not be.

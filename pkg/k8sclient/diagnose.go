@@ -41,22 +41,17 @@ func (c *Client) Diagnose(ctx context.Context, reader diagnostics.Reader, name s
 		return nil, err
 	}
 	fqn := job.Annotations[identity.AnnotationFQN]
-	secrets, err := c.SecretValues(ctx, fqn)
 	run := diagnostics.Collect(ctx, reader, diagnostics.Target{
-		Namespace: c.config.Namespace, JobName: job.Name, Job: job, Redact: secrets, WithoutLogs: err != nil,
+		Namespace: c.config.Namespace, JobName: job.Name, Job: job,
+		Secrets: func(ctx context.Context) ([]string, error) { return c.SecretValues(ctx, fqn) },
 	})
-	if err != nil {
-		run.Problems = append(run.Problems, "logs are left out, as their secrets are not known: "+err.Error())
-	}
 	return &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: report.OutcomeOf(run.Job), Run: run}, nil
 }
 
 // Report writes a diagnosis to OpenMetadata, as any other reporter does. The result has no state where the run's newest
 // attempt has ended and its Job has not decided yet: nothing is written then.
 func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter string) (report.Result, error) {
-	finding := report.Finding{
-		FQN: diagnosis.FQN, RunID: diagnosis.RunID, Timestamp: report.TimestampOf(diagnosis.Run.Job), Outcome: diagnosis.Outcome,
-	}
+	finding := report.FindingOf(diagnosis.Run.Job, diagnosis.Outcome)
 	if len(diagnosis.Run.Pods) > 0 {
 		if main, ok := diagnostics.MainEnded(diagnosis.Run.Pods[0].Object); ok {
 			finding.Ended, finding.Since = main.FinishedAt.Time, main.StartedAt.Time

@@ -86,9 +86,7 @@ func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job) 
 	}
 	result := &KillResult{FQN: fqn, RunID: report.RunIDOf(job), JobName: job.Name}
 	// The hook has reported where it could; a run whose pod never started has none.
-	reported, err := report.Report(ctx, c.om, report.Finding{
-		FQN: fqn, RunID: result.RunID, Timestamp: report.TimestampOf(job), Outcome: report.Stopped,
-	})
+	reported, err := report.Report(ctx, c.om, report.FindingOf(job, report.Stopped))
 	// A pipeline that OpenMetadata does not know any more has no record.
 	if err != nil && !errors.Is(err, omapi.ErrNotFound) {
 		return nil, fmt.Errorf("the pods of run %s have ended, but its record is not final: %w", result.RunID, err)

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
@@ -70,11 +71,8 @@ func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, r
 		return false, "", c.failed("list the pods of Job "+job.Name, err)
 	}
 	for i := range list.Items {
-		pod := &list.Items[i]
-		for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-			if status.State.Running != nil || status.State.Terminated != nil {
-				return true, "", nil
-			}
+		if diagnostics.AnyStarted(&list.Items[i]) {
+			return true, "", nil
 		}
 	}
 	if len(list.Items) > 0 {

@@ -35,24 +35,36 @@ func (s *snapshot) add(kind string, o object) {
 	s.objects[kind+"/"+o.GetName()] = o
 }
 
+// chosen are the names that the pipeline has, else the preferred ones, unless another pipeline has those.
+func (s *snapshot) chosen(candidates []identity.ObjectNames, fqn string) identity.ObjectNames {
+	chosen := candidates[0]
+	for _, names := range candidates {
+		existing := s.find("ConfigMap", names.ConfigMap)
+		switch {
+		case existing == nil:
+		case owned(existing, fqn):
+			return names
+		case taken(existing, fqn):
+			chosen = candidates[len(candidates)-1]
+		}
+	}
+	return chosen
+}
+
 // snapshotOf reads one pipeline's objects, by name: an object of the name that lacks our labels is found too. Names whose
 // ConfigMap is another pipeline's are passed over; those that are free come last.
 func (c *Client) snapshotOf(ctx context.Context, candidates []identity.ObjectNames, fqn string) (*snapshot, error) {
 	out := newSnapshot()
-	chosen := candidates[0]
 	for _, names := range candidates {
 		existing, err := c.addTo(ctx, out, c.configMaps(), names.ConfigMap)
 		if err != nil {
 			return nil, err
 		}
 		if existing != nil && owned(existing, fqn) {
-			chosen = names
 			break
 		}
-		if existing != nil && taken(existing, fqn) {
-			chosen = candidates[len(candidates)-1]
-		}
 	}
+	chosen := out.chosen(candidates, fqn)
 	for _, target := range []struct {
 		client resourceClient
 		name   string

@@ -28,14 +28,14 @@ func (c *Client) Wait(ctx context.Context, fqn, runID string, changed func(omapi
 	if err != nil {
 		return nil, err
 	}
-	w := &waiting{client: c, fqn: fqn, names: names, runID: runID, changed: changed}
+	w := &waiter{client: c, fqn: fqn, names: names, runID: runID, changed: changed}
 	if err := wait.PollUntilContextCancel(ctx, interval, true, w.poll); err != nil {
 		return w.record, fmt.Errorf("run %s of pipeline %s, state %s: %w; see pipelinectl diagnose %s", runID, fqn, w.seen, err, runID)
 	}
 	return w.record, nil
 }
 
-type waiting struct {
+type waiter struct {
 	client  *Client
 	fqn     string
 	names   identity.ObjectNames
@@ -47,7 +47,7 @@ type waiting struct {
 	ended time.Time
 }
 
-func (w *waiting) poll(ctx context.Context) (bool, error) {
+func (w *waiter) poll(ctx context.Context) (bool, error) {
 	ended, err := w.client.jobEnded(ctx, w.fqn, w.names, w.runID)
 	if denied(err) {
 		return false, err

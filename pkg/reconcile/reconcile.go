@@ -222,7 +222,7 @@ func (r *Reconciler) next(ctx context.Context) bool {
 		return true
 	case again > 0:
 		r.queue.AddAfter(uid, again)
-	case snapshot.over():
+	case snapshot.verified:
 		r.forget(uid)
 	}
 	r.queue.Forget(uid)

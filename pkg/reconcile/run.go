@@ -84,8 +84,8 @@ func (r *run) known() []corev1.Pod {
 		seen := *pod
 		if r.podsGone[pod.UID] && seen.DeletionTimestamp == nil {
 			// Deleted by force: it was never seen being deleted.
-			now := *pod.CreationTimestamp.DeepCopy()
-			seen.DeletionTimestamp = &now
+			unknown := pod.CreationTimestamp
+			seen.DeletionTimestamp = &unknown
 		}
 		out = append(out, seen)
 	}
@@ -126,7 +126,7 @@ func (r *run) ended() time.Time {
 // reporting says that a pod of the run may still report its end itself, and it is left to it.
 func (r *run) reporting(now time.Time) bool {
 	for uid, pod := range r.pods {
-		if r.podsGone[uid] || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || !anyStarted(pod) {
+		if r.podsGone[uid] || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || !diagnostics.AnyStarted(pod) {
 			continue
 		}
 		if pod.DeletionTimestamp != nil && now.After(pod.DeletionTimestamp.Add(deletionSlack)) {
@@ -136,15 +136,3 @@ func (r *run) reporting(now time.Time) bool {
 	}
 	return false
 }
-
-func anyStarted(pod *corev1.Pod) bool {
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if status.State.Running != nil || status.State.Terminated != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// over says that nothing of the run can change any more.
-func (r *run) over() bool { return r.verified || !r.reportedAt.IsZero() }

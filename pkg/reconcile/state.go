@@ -97,7 +97,7 @@ func counted(pod *corev1.Pod) bool {
 }
 
 func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.Outcome) error {
-	finding := r.finding(seen, outcome)
+	finding := report.FindingOf(seen.job, outcome)
 	finding.Since = seen.mainStarted()
 	result, err := report.Report(ctx, r.Server, finding)
 	if err != nil {
@@ -111,7 +111,7 @@ func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.
 }
 
 func (r *Reconciler) tellAttempt(ctx context.Context, known, seen *run, pod *corev1.Pod) error {
-	finding := r.finding(seen, report.Undecided)
+	finding := report.FindingOf(seen.job, report.Undecided)
 	if finding.Since = seen.mainStarted(); pod.UID == seen.newest().UID {
 		finding.Since = time.Now()
 	}
@@ -156,14 +156,13 @@ func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.O
 			return verifyAfter, nil
 		}
 	}
-	r.remember(known, func(run *run) { run.verified = true })
-	seen.verified = true
+	seen.verified = true // It is forgotten, or remembered as such, by who called.
 	return 0, nil
 }
 
 // reportEnd collects the cause only where the record lacks one: most runs end as their workflow says.
 func (r *Reconciler) reportEnd(ctx context.Context, seen *run, outcome report.Outcome) (report.Result, error) {
-	finding := r.finding(seen, outcome)
+	finding := report.FindingOf(seen.job, outcome)
 	finding.Ended, finding.Since = seen.ended(), seen.mainStarted()
 	if outcome != report.Complete {
 		missing, err := report.Missing(ctx, r.Server, finding, diagnostics.StepName)
@@ -179,23 +178,13 @@ func (r *Reconciler) reportEnd(ctx context.Context, seen *run, outcome report.Ou
 	return report.Report(ctx, r.Server, finding)
 }
 
-func (r *Reconciler) finding(seen *run, outcome report.Outcome) report.Finding {
-	return report.Finding{
-		FQN: seen.fqn(), RunID: report.RunIDOf(seen.job), Timestamp: report.TimestampOf(seen.job), Outcome: outcome,
-	}
-}
-
 func (r *Reconciler) collect(ctx context.Context, seen *run) *diagnostics.Run {
 	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
 	defer cancel()
-	secrets, err := r.Secrets(ctx, seen.fqn())
-	diagnosed := diagnostics.Collect(ctx, r.Reader, diagnostics.Target{
-		Namespace: r.Namespace, JobName: seen.job.Name, Job: seen.job, Pods: seen.known(), Redact: secrets, WithoutLogs: err != nil,
+	return diagnostics.Collect(ctx, r.Reader, diagnostics.Target{
+		Namespace: r.Namespace, JobName: seen.job.Name, Job: seen.job, Pods: seen.known(),
+		Secrets: func(ctx context.Context) ([]string, error) { return r.Secrets(ctx, seen.fqn()) },
 	})
-	if err != nil {
-		diagnosed.Problems = append(diagnosed.Problems, "logs are left out, as their secrets are not known: "+err.Error())
-	}
-	return diagnosed
 }
 
 // lost is the step of a run of which no Job is left.

@@ -119,6 +119,11 @@ func TimestampOf(job *batchv1.Job) int64 {
 	return job.CreationTimestamp.UnixMilli() + int64(spread.Sum32())%time.Second.Milliseconds()
 }
 
+// FindingOf is a finding with what the Job itself says of the run.
+func FindingOf(job *batchv1.Job, outcome Outcome) Finding {
+	return Finding{FQN: job.Annotations[identity.AnnotationFQN], RunID: RunIDOf(job), Timestamp: TimestampOf(job), Outcome: outcome}
+}
+
 // RunIDOf is the run's id: the label of an on-demand run's Job, the UID of a CronJob's.
 func RunIDOf(job *batchv1.Job) string {
 	if id := job.Labels[identity.LabelRunID]; id != "" {
