@@ -189,8 +189,9 @@ func TestFaults(t *testing.T) {
 				client := server.Client(t)
 				require.NoError(t, client.PutStatus(t.Context(), fqn, &omapi.PipelineStatus{RunID: existingRun, State: omapi.StateQueued, Timestamp: 1}))
 				client.Close() // net/http itself repeats a request on a connection that was kept and breaks.
-				tc.fault.Path = "pipelineStatus"
-				server.Fault(t, tc.fault)
+				fault := tc.fault // Both methods share the case.
+				fault.Path = "pipelineStatus"
+				server.Fault(t, fault)
 
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
