@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/conversion/queryparams"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -35,19 +36,15 @@ type Reader interface {
 	Events(ctx context.Context, kind, name string) ([]corev1.Event, error)
 }
 
-// NewReader reads through plain REST clients of the two API groups, not through the clientset, which would
-// triple the size of a small binary.
+// NewReader reads through plain REST clients of the two API groups, not through the clientset, and with a scheme that
+// knows errors only: both hold every type that Kubernetes has, which is most of a small binary and of its start.
 func NewReader(config *rest.Config, namespace string) (Reader, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, batchv1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("register Kubernetes types: %w", err)
-		}
-	}
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	codecs := serializer.NewCodecFactory(scheme)
-	parameters := runtime.NewParameterCodec(scheme)
 
+	config = rest.CopyConfig(config)
+	config.Wrap(newSharing)
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("configure the Kubernetes client: %w", err)
@@ -68,17 +65,14 @@ func NewReader(config *rest.Config, namespace string) (Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the Kubernetes client: %w", err)
 	}
-	return &restReader{core: core, batch: batch, namespace: namespace, parameters: parameters}, nil
+	return &restReader{core: core, batch: batch, namespace: namespace}, nil
 }
 
 type restReader struct {
 	core, batch rest.Interface
 	namespace   string
-	parameters  runtime.ParameterCodec
 }
 
-// get decodes by itself: client-go's codecs look at all types of the scheme first, which takes a short-lived process
-// longer than the requests.
 func get(ctx context.Context, request *rest.Request, into any) error {
 	data, err := request.Do(ctx).Raw()
 	if err != nil {
@@ -107,28 +101,44 @@ func (r *restReader) WatchPod(ctx context.Context, name string, changed func(*co
 	if changed(pod) {
 		return nil
 	}
-	options := metav1.ListOptions{
-		Watch: true, FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String(), ResourceVersion: pod.ResourceVersion,
-	}
-	watching, err := r.core.Get().Namespace(r.namespace).Resource("pods").VersionedParams(&options, r.parameters).Watch(ctx)
+	stream, err := r.core.Get().Namespace(r.namespace).Resource("pods").Param("watch", "true").
+		Param("fieldSelector", fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()).
+		Param("resourceVersion", pod.ResourceVersion).Stream(ctx)
 	if err != nil {
 		return err
 	}
-	defer watching.Stop()
-	for event := range watching.ResultChan() {
-		switch event.Type {
-		case watch.Added, watch.Modified:
-			if pod, ok := event.Object.(*corev1.Pod); ok && changed(pod) {
-				return nil
-			}
-		case watch.Deleted:
-			return apierrors.NewNotFound(corev1.Resource("pods"), name)
-		case watch.Error:
-			return apierrors.FromObject(event.Object)
-		case watch.Bookmark:
+	defer func() { _ = stream.Close() }()
+	events := json.NewDecoder(stream)
+	for {
+		var event metav1.WatchEvent
+		if err := events.Decode(&event); err != nil {
+			return fmt.Errorf("the watch of pod %s broke off: %w", name, cmp.Or(ctx.Err(), err))
+		}
+		if done, err := watched(event, changed); done || err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("the watch of pod %s broke off: %w", name, cmp.Or(ctx.Err(), io.ErrUnexpectedEOF))
+}
+
+func watched(event metav1.WatchEvent, changed func(*corev1.Pod) bool) (done bool, err error) {
+	switch watch.EventType(event.Type) {
+	case watch.Added, watch.Modified:
+		var pod corev1.Pod
+		if err := json.Unmarshal(event.Object.Raw, &pod); err != nil {
+			return false, fmt.Errorf("decode the pod that is watched: %w", err)
+		}
+		return changed(&pod), nil
+	case watch.Deleted:
+		var pod corev1.Pod
+		err := json.Unmarshal(event.Object.Raw, &pod)
+		return false, cmp.Or(err, error(apierrors.NewNotFound(corev1.Resource("pods"), pod.Name)))
+	case watch.Error:
+		var status apierrors.StatusError
+		err := json.Unmarshal(event.Object.Raw, &status.ErrStatus)
+		return false, cmp.Or(err, error(&status))
+	case watch.Bookmark:
+	}
+	return false, nil
 }
 
 func (r *restReader) Pods(ctx context.Context, labelSelector string) ([]corev1.Pod, error) {
@@ -138,8 +148,15 @@ func (r *restReader) Pods(ctx context.Context, labelSelector string) ([]corev1.P
 }
 
 func (r *restReader) Log(ctx context.Context, pod string, options *corev1.PodLogOptions) (io.ReadCloser, error) {
-	return r.core.Get().Namespace(r.namespace).Resource("pods").Name(pod).SubResource("log").
-		VersionedParams(options, r.parameters).Stream(ctx)
+	request := r.core.Get().Namespace(r.namespace).Resource("pods").Name(pod).SubResource("log")
+	parameters, err := queryparams.Convert(options)
+	if err != nil {
+		return nil, fmt.Errorf("encode the options of the log of pod %s: %w", pod, err)
+	}
+	for name := range parameters {
+		request.Param(name, parameters.Get(name))
+	}
+	return request.Stream(ctx)
 }
 
 func (r *restReader) Events(ctx context.Context, kind, name string) ([]corev1.Event, error) {

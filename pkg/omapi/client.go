@@ -168,7 +168,7 @@ func (c *Client) do(ctx context.Context, in request) error {
 		req.SetQueryParamsFromValues(in.query)
 	}
 	if in.body != nil {
-		data, err := json.Marshal(in.body)
+		data, err := encode(in.body)
 		if err != nil {
 			return fmt.Errorf("cannot %s: encode the request: %w", in.op, err)
 		}
@@ -185,6 +185,15 @@ func (c *Client) do(ctx context.Context, in request) error {
 		return c.statusError(in, resp)
 	}
 	return c.read(in, resp)
+}
+
+// encode leaves out what encoding/json does with the text of a Marshaler, which is to read all of it again: a record
+// holds long logs.
+func encode(body any) ([]byte, error) {
+	if own, ok := body.(json.Marshaler); ok {
+		return own.MarshalJSON()
+	}
+	return json.Marshal(body)
 }
 
 // read takes the answer of a call that succeeded.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -98,10 +97,25 @@ func (s *PipelineStatus) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// MarshalJSON writes the kept fields back.
+// MarshalJSON writes the kept fields back. Steps that have none are no Marshalers for encoding/json, which would read
+// their text again: they hold long logs.
 func (s PipelineStatus) MarshalJSON() ([]byte, error) {
-	type plain PipelineStatus
-	return encodeKept(plain(s), s.unknown)
+	type (
+		plain     PipelineStatus
+		plainStep StepSummary
+	)
+	out := struct {
+		plain
+		Steps []any `json:"status,omitempty"`
+	}{plain: plain(s)}
+	for _, step := range s.Steps {
+		if len(step.unknown) == 0 {
+			out.Steps = append(out.Steps, plainStep(step))
+		} else {
+			out.Steps = append(out.Steps, step)
+		}
+	}
+	return encodeKept(out, s.unknown)
 }
 
 // UnmarshalJSON keeps the fields that the type does not name.
@@ -140,12 +154,16 @@ func encodeKept(known any, unknown map[string]json.RawMessage) ([]byte, error) {
 	if err != nil || len(unknown) == 0 {
 		return data, err
 	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(data, &all); err != nil {
+	kept, err := json.Marshal(unknown)
+	if err != nil {
 		return nil, err
 	}
-	maps.Copy(all, unknown)
-	return json.Marshal(all)
+	if len(data) == len("{}") {
+		return kept, nil
+	}
+	// Two objects become one; no name is in both.
+	data[len(data)-1] = ','
+	return append(data, kept[1:]...), nil
 }
 
 // GetStatus reads the record of a run: ErrNoRecord where the run has none, ErrNotFound where the server does not
