@@ -19,7 +19,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 )
 
@@ -37,6 +40,8 @@ type apiServer struct {
 	logs map[string]string
 	// forbidden paths are answered with 403, broken logs end early, hanging paths are not answered.
 	forbidden, broken, hanging *regexp.Regexp
+	// jsonOnly is a server that has no protobuf.
+	jsonOnly bool
 	// sent counts the bytes of logs.
 	sent *atomic.Int64
 }
@@ -68,7 +73,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case matches(s.forbidden, req):
 		refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: "things"}, "", nil))
 	case path == batch+"/jobs/"+jobName && s.job != nil:
-		answer(w, s.job)
+		s.answer(w, req, s.job)
 	case path == core+"/pods":
 		s.listPods(w, req)
 	case path == core+"/events":
@@ -92,7 +97,7 @@ func (s *apiServer) listPods(w http.ResponseWriter, req *http.Request) {
 			list.Items = append(list.Items, pod)
 		}
 	}
-	answer(w, list)
+	s.answer(w, req, list)
 }
 
 func (s *apiServer) listEvents(w http.ResponseWriter, req *http.Request) {
@@ -108,7 +113,7 @@ func (s *apiServer) listEvents(w http.ResponseWriter, req *http.Request) {
 			list.Items = append(list.Items, event)
 		}
 	}
-	answer(w, list)
+	s.answer(w, req, list)
 }
 
 // log gives the last lines, as many as are asked for, as the kubelet does.
@@ -143,7 +148,17 @@ func (s *apiServer) log(w http.ResponseWriter, req *http.Request, pod string) {
 	fmt.Fprint(w, text)
 }
 
-func answer(w http.ResponseWriter, object any) { reply(w, http.StatusOK, object) }
+// answer is in protobuf for who asks for it.
+func (s *apiServer) answer(w http.ResponseWriter, req *http.Request, object runtime.Object) {
+	if s.jsonOnly || !strings.HasPrefix(req.Header.Get("Accept"), runtime.ContentTypeProtobuf) {
+		reply(w, http.StatusOK, object)
+		return
+	}
+	w.Header().Set("Content-Type", runtime.ContentTypeProtobuf)
+	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, w); err != nil {
+		panic(err)
+	}
+}
 
 func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
 	reply(w, int(err.ErrStatus.Code), err.ErrStatus)

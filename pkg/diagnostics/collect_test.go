@@ -92,6 +92,19 @@ func TestCollect(t *testing.T) {
 	golden.Assert(t, "two-attempts.txt", step.Failures[0].Error+"\n\n"+step.Failures[0].StackTrace)
 }
 
+func TestCollectFromJSON(t *testing.T) {
+	t.Parallel()
+	api := twoAttempts()
+	inProtobuf := collect(t, api.start(t))
+	api.jsonOnly = true
+	inJSON := collect(t, api.start(t))
+	want, err := json.Marshal(inProtobuf)
+	require.NoError(t, err)
+	got, err := json.Marshal(inJSON)
+	require.NoError(t, err)
+	assert.JSONEq(t, string(want), string(got), "a server or a proxy may have no protobuf")
+}
+
 func TestCollectWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	legacy := newPodObject("legacy", 1, running())

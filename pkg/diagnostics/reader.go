@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 )
@@ -65,17 +66,24 @@ func NewReader(config *rest.Config, namespace string) (Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the Kubernetes client: %w", err)
 	}
-	return &restReader{core: core, batch: batch, namespace: namespace}, nil
+	return &restReader{core: core, batch: batch, namespace: namespace, protobuf: protobuf.NewSerializer(scheme, scheme)}, nil
 }
 
 type restReader struct {
 	core, batch rest.Interface
 	namespace   string
+	protobuf    *protobuf.Serializer
 }
 
-func get(ctx context.Context, request *rest.Request, into any) error {
-	data, err := request.Do(ctx).Raw()
+// get asks for protobuf, as encoding/json takes a short-lived process longer to get to know the types of a Pod than the
+// requests take.
+func (r *restReader) get(ctx context.Context, request *rest.Request, into runtime.Object) error {
+	data, err := request.SetHeader("Accept", runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON).Do(ctx).Raw()
 	if err != nil {
+		return err
+	}
+	if ok, _, _ := r.protobuf.RecognizesData(data); ok {
+		_, _, err = r.protobuf.Decode(data, nil, into)
 		return err
 	}
 	return json.Unmarshal(data, into)
@@ -83,13 +91,13 @@ func get(ctx context.Context, request *rest.Request, into any) error {
 
 func (r *restReader) Job(ctx context.Context, name string) (*batchv1.Job, error) {
 	var job batchv1.Job
-	err := get(ctx, r.batch.Get().Namespace(r.namespace).Resource("jobs").Name(name), &job)
+	err := r.get(ctx, r.batch.Get().Namespace(r.namespace).Resource("jobs").Name(name), &job)
 	return &job, err
 }
 
 func (r *restReader) Pod(ctx context.Context, name string) (*corev1.Pod, error) {
 	var pod corev1.Pod
-	err := get(ctx, r.core.Get().Namespace(r.namespace).Resource("pods").Name(name), &pod)
+	err := r.get(ctx, r.core.Get().Namespace(r.namespace).Resource("pods").Name(name), &pod)
 	return &pod, err
 }
 
@@ -143,7 +151,7 @@ func watched(event metav1.WatchEvent, changed func(*corev1.Pod) bool) (done bool
 
 func (r *restReader) Pods(ctx context.Context, labelSelector string) ([]corev1.Pod, error) {
 	var list corev1.PodList
-	err := get(ctx, r.core.Get().Namespace(r.namespace).Resource("pods").Param("labelSelector", labelSelector), &list)
+	err := r.get(ctx, r.core.Get().Namespace(r.namespace).Resource("pods").Param("labelSelector", labelSelector), &list)
 	return list.Items, err
 }
 
@@ -162,6 +170,6 @@ func (r *restReader) Log(ctx context.Context, pod string, options *corev1.PodLog
 func (r *restReader) Events(ctx context.Context, kind, name string) ([]corev1.Event, error) {
 	selector := fields.Set{"involvedObject.kind": kind, "involvedObject.name": name}.String()
 	var list corev1.EventList
-	err := get(ctx, r.core.Get().Namespace(r.namespace).Resource("events").Param("fieldSelector", selector), &list)
+	err := r.get(ctx, r.core.Get().Namespace(r.namespace).Resource("events").Param("fieldSelector", selector), &list)
 	return list.Items, err
 }

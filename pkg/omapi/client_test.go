@@ -188,7 +188,7 @@ func TestFaults(t *testing.T) {
 				fqn := server.Pipeline(t, "svc", "nightly")
 				client := server.Client(t)
 				require.NoError(t, client.PutStatus(t.Context(), fqn, &omapi.PipelineStatus{RunID: existingRun, State: omapi.StateQueued, Timestamp: 1}))
-				client.Close() // net/http itself repeats a request on a connection that was kept and breaks.
+				client.Close()    // net/http itself repeats a request on a connection that was kept and breaks.
 				fault := tc.fault // Both methods share the case.
 				fault.Path = "pipelineStatus"
 				server.Fault(t, fault)

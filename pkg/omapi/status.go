@@ -106,6 +106,7 @@ func (s PipelineStatus) MarshalJSON() ([]byte, error) {
 	)
 	out := struct {
 		plain
+
 		Steps []any `json:"status,omitempty"`
 	}{plain: plain(s)}
 	for _, step := range s.Steps {

@@ -3,9 +3,9 @@ package bench
 
 import (
 	"bytes"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +23,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -58,6 +60,7 @@ func newWorld(b *testing.B, log string, delay time.Duration) *world {
 	// As an API server: with TLS and HTTP/2.
 	kube := httptest.NewUnstartedServer(w.delayed(kubernetes(log)))
 	kube.EnableHTTP2 = true
+	kube.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // Connections that were opened in vain.
 	kube.StartTLS()
 	b.Cleanup(kube.Close)
 	w.kube, w.ca = kube.URL, filepath.Join(b.TempDir(), "ca.crt")
@@ -100,14 +103,19 @@ func build(b *testing.B, pkg string) string {
 
 func kubernetes(log string) http.Handler {
 	mux := http.NewServeMux()
-	give := func(path string, object any) {
-		data, err := json.Marshal(object)
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
+	give := func(path string, object runtime.Object) {
+		bodies := map[string][]byte{}
+		for _, info := range scheme.Codecs.SupportedMediaTypes() {
+			bodies[info.MediaType] = []byte(runtime.EncodeOrDie(info.Serializer, object))
+		}
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, req *http.Request) {
+			// Who does not care gets JSON, as from an API server.
+			wanted, _, _ := strings.Cut(req.Header.Get("Accept"), ",")
+			if bodies[wanted] == nil {
+				wanted = runtime.ContentTypeJSON
 			}
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(data)
+			w.Header().Set("Content-Type", wanted)
+			_, _ = w.Write(bodies[wanted])
 		})
 	}
 	job := batchv1.Job{
@@ -121,9 +129,9 @@ func kubernetes(log string) http.Handler {
 			Name: "ingestion", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", StartedAt: metav1.Now(), FinishedAt: metav1.Now()}},
 		}}},
 	}
-	give("/apis/batch/v1/namespaces/pipelines/jobs/"+jobName, job)
-	give("/api/v1/namespaces/pipelines/pods", corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{pod}})
-	give("/api/v1/namespaces/pipelines/events", corev1.EventList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "EventList"}})
+	give("/apis/batch/v1/namespaces/pipelines/jobs/"+jobName, &job)
+	give("/api/v1/namespaces/pipelines/pods", &corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{pod}})
+	give("/api/v1/namespaces/pipelines/events", &corev1.EventList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "EventList"}})
 	lines := strings.SplitAfter(log, "\n")
 	mux.HandleFunc("GET /api/v1/namespaces/pipelines/pods/p/log", func(w http.ResponseWriter, req *http.Request) {
 		left, _ := strconv.Atoi(req.URL.Query().Get("limitBytes"))
@@ -228,7 +236,7 @@ func compare(b *testing.B, log string, delay time.Duration, memoryLimit int64) {
 	b.ReportMetric(float64(median(handler, memory))/mebibyte, "handler-MiB")
 	b.ReportMetric(float64(median(bare, memory))/mebibyte, "bare-MiB")
 	if most := median(handler, memory); most > memoryLimit {
-		b.Logf("the hook takes %.1f MiB, more than %d", float64(most)/mebibyte, memoryLimit/mebibyte)
+		b.Errorf("the hook takes %.1f MiB, more than %d", float64(most)/mebibyte, memoryLimit/mebibyte)
 	}
 	requests, err := w.Requests(admin.RequestFilter{RunID: runs[len(runs)-1]})
 	require.NoError(b, err)
