@@ -107,7 +107,8 @@ func (r resourceClient) list(ctx context.Context, selector string) ([]object, er
 // apply is a server-side apply, and says whether the object was made by it. Without force, fields of other managers are
 // left alone, and the answer is a conflict.
 func (r resourceClient) apply(ctx context.Context, name string, patch []byte, force, dryRun bool) (out object, created bool, err error) {
-	options := metav1.PatchOptions{FieldManager: FieldManager, Force: &force}
+	// A server that looks for unknown fields reads the YAML twice; its warnings would go nowhere.
+	options := metav1.PatchOptions{FieldManager: FieldManager, Force: &force, FieldValidation: metav1.FieldValidationIgnore}
 	if dryRun {
 		options.DryRun = []string{metav1.DryRunAll}
 	}
