@@ -27,6 +27,8 @@ var (
 	sensitiveName = regexp.MustCompile(`(?i)(password|passwd|passphrase|token|secret|secretkey|apikey|accesskey|privatekey|privatekeyconfig|credentials?string|connectionstring|sas)$`)
 	// separators are in the names of variables: AWS_SECRET_ACCESS_KEY is a secretAccessKey.
 	separators = strings.NewReplacer("_", "", "-", "")
+	// RFC 6901, section 3.
+	pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 	// user:password@ in a URL or connection string.
 	passwordInURL = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`)
 )
@@ -196,6 +198,4 @@ func integers(value any) any {
 	}
 }
 
-func escapePointer(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
-}
+func escapePointer(key string) string { return pointerEscapes.Replace(key) }
