@@ -105,7 +105,7 @@ type rollbackCmd struct {
 
 	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
 	Revision int64  `arg:"" optional:"" help:"Revision of pipelinectl history. Default: the one before."`
-	DryRun   string `enum:"none,server" default:"none" help:"none or server; server lets the API server check all, and changes nothing." placeholder:"HOW"`
+	DryRun   string `enum:"none,client,server" default:"none" help:"client: only find the revision and make its objects; server: let the API server check them. Nothing is changed." placeholder:"WHERE"`
 }
 
 // Run goes back to an earlier configuration.
@@ -115,13 +115,18 @@ func (cmd *rollbackCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
-	result, err := c.pipelines.Rollback(ctx, cmd.Pipeline, cmd.Revision, k8sclient.DeployOptions{DryRun: cmd.DryRun == "server"})
+	var result *k8sclient.DeployResult
+	if cmd.DryRun == dryRunClient {
+		result, err = c.pipelines.CheckRollback(ctx, cmd.Pipeline, cmd.Revision)
+	} else {
+		result, err = c.pipelines.Rollback(ctx, cmd.Pipeline, cmd.Revision, k8sclient.DeployOptions{DryRun: cmd.DryRun == dryRunServer})
+	}
 	if err != nil {
 		return err
 	}
 	text := fmt.Sprintf("pipeline %s rolled back, now revision %d", result.FQN, result.Revision)
-	if cmd.DryRun == "server" {
-		text = fmt.Sprintf("pipeline %s would be rolled back, as revision %d (server dry run)", result.FQN, result.Revision)
+	if cmd.DryRun != dryRunNone {
+		text = fmt.Sprintf("pipeline %s would be rolled back, as revision %d (%s dry run)", result.FQN, result.Revision, cmd.DryRun)
 	}
 	return s.print(cmd.outputFlag, view{data: result, names: []string{result.FQN}, text: text})
 }

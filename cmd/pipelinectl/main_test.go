@@ -71,7 +71,7 @@ func TestHelp(t *testing.T) {
 	cases := map[string][]string{"help.txt": {"--help"}}
 	for _, command := range []string{
 		"deploy", "render", "list", "enable", "disable", "toggle", "history", "rollback", "delete",
-		"run", "status", "logs", "kill", "automate", "health", "config", "host-ip", "version", "completion",
+		"run", "status", "logs", "kill", "diagnose", "automate", "serve", "health", "config", "host-ip", "version", "completion",
 	} {
 		cases["help-"+command+".txt"] = []string{command, "--help"}
 	}

@@ -13,9 +13,9 @@ import (
 var errServe = errors.New("--workers and --sweep-interval must be positive")
 
 type serveCmd struct {
-	Workers       int           `default:"4" help:"How many runs are worked on at the same time." placeholder:"N"`
-	SweepInterval time.Duration `default:"5m" help:"How often OpenMetadata is asked for runs that go on there and have no Job." placeholder:"DURATION"`
-	SweepAge      time.Duration `default:"2m" help:"How old such a run is before it is ended: its record is written before its Job is made." placeholder:"DURATION"`
+	Workers       int           `default:"4" help:"How many runs are worked on at the same time. Default: ${default}." placeholder:"N"`
+	SweepInterval time.Duration `default:"5m" help:"How often OpenMetadata is asked for runs that go on there and have no Job. Default: ${default}." placeholder:"DURATION"`
+	SweepAge      time.Duration `default:"2m" help:"How old such a run is before it is ended: its record is written before its Job is made. Default: ${default}." placeholder:"DURATION"`
 }
 
 // Run keeps the state of every run true until it is interrupted.

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
 // revisionType is the type of the Secrets that keep earlier configurations. They are Secrets since the configuration's
@@ -178,11 +179,31 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 // Rollback puts an earlier configuration in force again; 0 is the one before the current one. It becomes a new revision.
 // Parameters of the client, such as the image, stay as they are.
 func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, options DeployOptions) (*DeployResult, error) {
-	now, kept, err := c.revisions(ctx, fqn)
+	pipeline, objects, _, err := c.rollback(ctx, fqn, revision)
 	if err != nil {
 		return nil, err
 	}
-	kept = earlier(kept, revisionOf(now))
+	options.keepSuspend = true
+	return c.deployObjects(ctx, pipeline, objects, options)
+}
+
+// CheckRollback finds the configuration that Rollback would put in force and makes its objects, and sends nothing.
+func (c *Client) CheckRollback(ctx context.Context, fqn string, revision int64) (*DeployResult, error) {
+	pipeline, _, current, err := c.rollback(ctx, fqn, revision)
+	if err != nil {
+		return nil, err
+	}
+	return &DeployResult{FQN: fqn, Schedule: pipeline.AirflowConfig.ScheduleInterval, Revision: current + 1}, nil
+}
+
+// rollback gives an earlier configuration, and the revision that is in force.
+func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (pipeline *omapi.IngestionPipeline, objects *Objects, current int64, err error) {
+	now, kept, err := c.revisions(ctx, fqn)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	current = revisionOf(now)
+	kept = earlier(kept, current)
 	i := len(kept) - 1
 	if revision != 0 {
 		i = slices.IndexFunc(kept, func(s *corev1.Secret) bool { return revisionOf(s) == revision })
@@ -192,23 +213,18 @@ func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, optio
 		for i, secret := range kept {
 			numbers[i] = revisionOf(secret)
 		}
-		return nil, fmt.Errorf("%w: pipeline %s has kept %v; see pipelinectl history %s", ErrNoRevision, fqn, numbers, fqn)
+		return nil, nil, 0, fmt.Errorf("%w: pipeline %s has kept %v; see pipelinectl history %s", ErrNoRevision, fqn, numbers, fqn)
 	}
 	public := configMapOf(kept[i])
-	pipeline, err := pipelineOf(public)
-	if err != nil {
-		return nil, err
+	if pipeline, err = pipelineOf(public); err != nil {
+		return nil, nil, 0, err
 	}
 	config, err := c.settled(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, 0, err
 	}
-	objects, err := newObjects(config, pipeline, public.Data, secretOf(kept[i]).Data)
-	if err != nil {
-		return nil, err
-	}
-	options.keepSuspend = true
-	return c.deployObjects(ctx, pipeline, objects, options)
+	objects, err = newObjects(config, pipeline, public.Data, secretOf(kept[i]).Data)
+	return pipeline, objects, current, err
 }
 
 // revisions gives the configuration in force and those that are kept, oldest first.

@@ -92,7 +92,9 @@ func TestRollback(t *testing.T) {
 			server := startAPIServer(t)
 			client := newTestClient(t, server)
 			deployEditions(t, client, 1, 2, 3)
+			checked, checkErr := client.CheckRollback(t.Context(), testFQN, tc.to)
 			result, err := client.Rollback(t.Context(), testFQN, tc.to, DeployOptions{})
+			assert.Equal(t, checkErr, err, "a check finds what a rollback would find")
 			if tc.err != "" {
 				require.ErrorIs(t, err, ErrNoRevision, tc.reason)
 				require.ErrorContains(t, err, tc.err, tc.reason)
@@ -100,6 +102,7 @@ func TestRollback(t *testing.T) {
 			}
 			require.NoError(t, err, tc.reason)
 			assert.Equal(t, tc.revision, result.Revision, "going back is a new revision")
+			assert.Equal(t, tc.revision, checked.Revision, "a check is none")
 			configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
 			require.True(t, ok)
 			assert.Contains(t, configMap.Data["config"], tc.edition, tc.reason)

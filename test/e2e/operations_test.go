@@ -76,6 +76,13 @@ func TestHistoryAndRollback(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{"1 0 1 * * * false", "2 0 2 * * * false", "3 0 3 * * * true"}, schedules())
 
+	for _, dryRun := range []string{"client", "server"} {
+		out, err := w.command.Run(t.Context(), "rollback", fqn, "1", "--dry-run", dryRun)
+		require.NoError(t, err)
+		assert.Contains(t, out, "would be rolled back, as revision 4 ("+dryRun+" dry run)")
+		assert.Len(t, schedules(), 3, "nothing has changed")
+	}
+
 	_, err := w.command.Run(t.Context(), "rollback", fqn, "1")
 	require.NoError(t, err)
 	cronJob, err := w.Kube.BatchV1().CronJobs(w.namespace).Get(t.Context(), "om-cronjob-changing-metadata", metav1.GetOptions{})

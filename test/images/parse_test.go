@@ -10,29 +10,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
-
-// sourceConfigs are the smallest that OpenMetadata's own pages make, by pipeline type.
-func sourceConfigs() map[omapi.PipelineType]map[string]any {
-	table := "svc.db.schema.orders"
-	return map[omapi.PipelineType]map[string]any{
-		omapi.PipelineMetadata:           {"type": "DatabaseMetadata", "markDeletedTables": true},
-		omapi.PipelineUsage:              {"type": "DatabaseUsage", "queryLogDuration": 1},
-		omapi.PipelineLineage:            {"type": "DatabaseLineage", "queryLogDuration": 1},
-		omapi.PipelineProfiler:           {"type": "Profiler"},
-		omapi.PipelineAutoClassification: {"type": "AutoClassification"},
-		omapi.PipelineTestSuite:          {"type": "TestSuite", "entityFullyQualifiedName": table},
-		omapi.PipelineDBT: {"type": "DBT", "dbtConfigSource": map[string]any{
-			"dbtConfigType": "local", "dbtCatalogFilePath": "/catalog.json", "dbtManifestFilePath": "/manifest.json",
-		}},
-		omapi.PipelineApplication: {
-			"sourcePythonClass": "metadata.applications.example.HelloPipelines", "appConfig": map[string]any{"type": "Automator"},
-		},
-	}
-}
 
 // TestWorkflowsParse lets the ingestion package read the configurations that are made for it: its models are closed, so
 // one field too many ends a run before it has begun.
@@ -41,18 +23,19 @@ func TestWorkflowsParse(t *testing.T) {
 		t.Skip("PIPELINECTL_E2E is not set, or not root: this test needs built images, run it by make test-integration")
 	}
 	texts := map[string]string{}
-	for pipelineType, source := range sourceConfigs() {
-		config, err := workflow.Build(&omapi.IngestionPipeline{
-			Name: "p", FullyQualifiedName: "svc.p", PipelineType: pipelineType, LoggerLevel: "DEBUG",
-			SourceConfig: map[string]any{"config": source}, RaiseOnError: new(true), EnableStreamableLogs: true,
-			OpenMetadataServerConnection: map[string]any{
-				"hostPort": "http://om:8585/api", "authProvider": "openmetadata", "securityConfig": map[string]any{"jwtToken": "token"},
-			},
-		}, &omapi.Service{Name: "svc", ServiceType: "Mysql"})
-		require.NoError(t, err, pipelineType)
+	files, err := filepath.Glob("../../examples/types/*.yaml")
+	require.NoError(t, err)
+	for _, file := range files {
+		pipeline, service := readExample(t, file)
+		pipeline.RaiseOnError, pipeline.EnableStreamableLogs = new(true), true
+		pipeline.OpenMetadataServerConnection = map[string]any{
+			"hostPort": "http://om:8585/api", "authProvider": "openmetadata", "securityConfig": map[string]any{"jwtToken": "token"},
+		}
+		config, err := workflow.Build(pipeline, service)
+		require.NoError(t, err, file)
 		config["pipelineRunId"] = "8a1f0c52-6f0f-4d0b-9d5e-2f4c8a6b7c11"
-		texts[string(pipelineType)], err = config.YAML()
-		require.NoError(t, err, pipelineType)
+		texts[string(pipeline.PipelineType)], err = config.YAML()
+		require.NoError(t, err, file)
 	}
 	assert.Len(t, texts, len(workflow.Types()), "every type that can be deployed is here")
 	input, err := json.Marshal(texts)
@@ -68,4 +51,21 @@ func TestWorkflowsParse(t *testing.T) {
 	var failed map[string]string
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &failed), stdout.String())
 	assert.Empty(t, failed)
+}
+
+// readExample reads a pipeline and its service, which an application has not.
+func readExample(t *testing.T, file string) (*omapi.IngestionPipeline, *omapi.Service) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var (
+		pipeline omapi.IngestionPipeline
+		service  *omapi.Service
+	)
+	first, second, found := bytes.Cut(data, []byte("\n---\n"))
+	require.NoError(t, yaml.Unmarshal(first, &pipeline), file)
+	if found {
+		require.NoError(t, yaml.Unmarshal(second, &service), file)
+	}
+	return &pipeline, service
 }
