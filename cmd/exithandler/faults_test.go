@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -120,7 +121,10 @@ func TestExpiredCertificate(t *testing.T) {
 // TestFaultsOfKubernetes: what cannot be read is missing, and the report is made all the same.
 func TestFaultsOfKubernetes(t *testing.T) {
 	failing := newJob(condition(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded))
-	const everything = "."
+	const (
+		everything = "."
+		reset      = -1
+	)
 	cases := map[string]struct {
 		reason string
 		path   string
@@ -139,6 +143,7 @@ func TestFaultsOfKubernetes(t *testing.T) {
 		"410":         {reason: "a list that is too old", path: "/pods$", code: 410, want: omapi.StateFailed, log: "cannot read the pods"},
 		"429":         {reason: "an API that limits", path: "/events$", code: 429, want: omapi.StateFailed, log: "cannot read the events"},
 		"500":         {reason: "etcd is away", path: everything, code: 500, want: omapi.StateFailed, log: "cannot read Job"},
+		"Reset":       {reason: "an API server that dies", path: everything, code: reset, want: omapi.StateFailed, log: "cannot read Job"},
 		"HangAll":     {reason: "a control plane that does not answer", path: everything, want: omapi.StateFailed, log: "cannot read Job"},
 		"HangLogs":    {reason: "a node that does not answer", path: "/log$", want: omapi.StateFailed, log: "cannot read the log"},
 		"HangJob":     {reason: "half of a control plane", path: "/jobs/", want: omapi.StateFailed, log: "cannot read Job"},
@@ -154,6 +159,8 @@ func TestFaultsOfKubernetes(t *testing.T) {
 					sound.ServeHTTP(w, req)
 				case tc.code == 0:
 					<-req.Context().Done()
+				case tc.code == reset:
+					panic(http.ErrAbortHandler)
 				default:
 					reply(w, tc.code, &metav1.Status{
 						TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(tc.code),
@@ -174,4 +181,19 @@ func TestFaultsOfKubernetes(t *testing.T) {
 			assert.Contains(t, string(run.Rows[0]), "What could not be read", tc.reason)
 		})
 	}
+}
+
+func TestKubernetesRefusesConnections(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, kubeconfigText, closed.URL), 0o600))
+	closed.Close()
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	t.Setenv("KUBECONFIG", path)
+	server := omtest.Start(t, openmetadata.Options{})
+	server.Pipeline(t, "svc", "nightly")
+	result, log, err := reported(t, variablesOf(server, server.Token, "pipelineStatus=Failed"), 3*time.Second)
+	require.NoError(t, err)
+	assert.Equal(t, omapi.StateFailed, result.State, "the hint is all there is")
+	assert.Contains(t, log, "connection refused")
 }

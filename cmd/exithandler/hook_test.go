@@ -98,6 +98,13 @@ func condition(kind batchv1.JobConditionType, reason string) func(*batchv1.Job) 
 }
 
 // kubeconfig is for a server that answers by a handler; none for no cluster at all.
+const kubeconfigText = `apiVersion: v1
+kind: Config
+clusters: [{name: test, cluster: {server: %q}}]
+contexts: [{name: test, context: {cluster: test}}]
+current-context: test
+`
+
 func kubeconfig(t *testing.T, handler http.Handler) string {
 	t.Helper()
 	if handler == nil {
@@ -106,12 +113,7 @@ func kubeconfig(t *testing.T, handler http.Handler) string {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `apiVersion: v1
-kind: Config
-clusters: [{name: test, cluster: {server: %q}}]
-contexts: [{name: test, context: {cluster: test}}]
-current-context: test
-`, server.URL), 0o600))
+	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, kubeconfigText, server.URL), 0o600))
 	return path
 }
 
