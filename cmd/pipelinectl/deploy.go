@@ -34,7 +34,7 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	found := &entities{}
 	if len(cmd.File) > 0 {
 		var err error
-		if found, err = readEntities(cmd.File); err != nil {
+		if found, err = readEntities(ctx, cmd.File); err != nil {
 			return err
 		}
 	}

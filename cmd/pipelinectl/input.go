@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type entities struct {
 // readEntities reads IngestionPipeline entities, and the services that they read from where they are there too: JSON or
 // YAML, one or several documents, from files, the files of folders, or standard input where the path is "-". Nothing is
 // given unless all are good; then all that is wrong is said.
-func readEntities(paths []string) (*entities, error) {
+func readEntities(ctx context.Context, paths []string) (*entities, error) {
 	var (
 		out  entities
 		errs []error
@@ -40,7 +41,7 @@ func readEntities(paths []string) (*entities, error) {
 		files, err := filesOf(path)
 		errs = append(errs, err)
 		for _, file := range files {
-			errs = append(errs, out.read(file))
+			errs = append(errs, out.read(ctx, file))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -76,8 +77,8 @@ func filesOf(path string) ([]string, error) {
 	return files, nil
 }
 
-func (e *entities) read(path string) error {
-	data, err := readFile(path)
+func (e *entities) read(ctx context.Context, path string) error {
+	data, err := readFile(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -207,8 +208,8 @@ func (e *entities) serviceOf(pipeline *omapi.IngestionPipeline) *omapi.Service {
 }
 
 // readJSON reads one entity.
-func readJSON(path string) (json.RawMessage, error) {
-	data, err := readFile(path)
+func readJSON(ctx context.Context, path string) (json.RawMessage, error) {
+	data, err := readFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -218,9 +219,25 @@ func readJSON(path string) (json.RawMessage, error) {
 	return data, nil
 }
 
-func readFile(path string) ([]byte, error) {
-	if path == "-" {
-		return io.ReadAll(os.Stdin)
+func readFile(ctx context.Context, path string) ([]byte, error) {
+	if path != "-" {
+		return os.ReadFile(path) //nolint:gosec // The path is the user's own.
 	}
-	return os.ReadFile(path) //nolint:gosec // The path is the user's own.
+	type result struct {
+		data []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	// A terminal cannot be read with a deadline: an interrupt leaves the read behind, and the process ends.
+	stdin := os.Stdin
+	go func() {
+		data, err := io.ReadAll(stdin)
+		read <- result{data, err}
+	}()
+	select {
+	case r := <-read:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read standard input: %w", context.Cause(ctx))
+	}
 }

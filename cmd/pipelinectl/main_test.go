@@ -239,7 +239,7 @@ func TestReadEntities(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			found, err := readEntities([]string{write(t, "in.yaml", tc.text)})
+			found, err := readEntities(t.Context(), []string{write(t, "in.yaml", tc.text)})
 			require.NoError(t, err, tc.reason)
 			names := make([]string, len(found.pipelines))
 			for i := range found.pipelines {
@@ -262,7 +262,7 @@ func TestReadEntitiesOfAFolder(t *testing.T) {
 	for name, text := range map[string]string{"a.yaml": goodPipeline, "b.json": `{"name":"svc","serviceType":"Mysql"}`, "README.md": "# Not for us"} {
 		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
 	}
-	found, err := readEntities([]string{folder})
+	found, err := readEntities(t.Context(), []string{folder})
 	require.NoError(t, err)
 	assert.Len(t, found.pipelines, 1)
 	assert.Len(t, found.services, 1)
@@ -274,18 +274,30 @@ func TestReadEntitiesFromStandardInput(t *testing.T) {
 	before := os.Stdin
 	os.Stdin = file
 	t.Cleanup(func() { os.Stdin = before; _ = file.Close() })
-	found, err := readEntities([]string{"-"})
+	found, err := readEntities(t.Context(), []string{"-"})
 	require.NoError(t, err)
 	assert.Len(t, found.pipelines, 1)
+}
+
+func TestInterruptWhileStandardInputIsRead(t *testing.T) {
+	silent, writer, err := os.Pipe()
+	require.NoError(t, err)
+	before := os.Stdin
+	os.Stdin = silent
+	t.Cleanup(func() { os.Stdin = before; _ = writer.Close(); _ = silent.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = readEntities(ctx, []string{"-"})
+	require.ErrorIs(t, err, context.Canceled, "one interrupt is enough")
 }
 
 func TestReadOverride(t *testing.T) {
 	t.Parallel()
 	want := map[string]any{"rows": 20.0}
-	got, err := readOverride(`{"rows":20}`)
+	got, err := readOverride(t.Context(), `{"rows":20}`)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
-	got, err = readOverride("@" + write(t, "override.json", `{"rows":20}`))
+	got, err = readOverride(t.Context(), "@"+write(t, "override.json", `{"rows":20}`))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 }

@@ -22,8 +22,8 @@ type renderCmd struct {
 const hidden = "(hidden; see --show-secrets)"
 
 // Run prints the objects that a deploy would make. It needs neither a cluster nor a server.
-func (cmd *renderCmd) Run(_ context.Context, g *globals, s streams) error {
-	found, err := readEntities(cmd.File)
+func (cmd *renderCmd) Run(ctx context.Context, g *globals, s streams) error {
+	found, err := readEntities(ctx, cmd.File)
 	if err != nil {
 		return err
 	}

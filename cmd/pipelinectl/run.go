@@ -27,7 +27,7 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 	options := k8sclient.RunOptions{}
 	if cmd.Override != "" {
 		var err error
-		if options.AppConfig, err = readOverride(cmd.Override); err != nil {
+		if options.AppConfig, err = readOverride(ctx, cmd.Override); err != nil {
 			return err
 		}
 	}
@@ -61,9 +61,9 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 }
 
 // readOverride takes a JSON object, or @ and the path of a file with one.
-func readOverride(text string) (map[string]any, error) {
+func readOverride(ctx context.Context, text string) (map[string]any, error) {
 	if path, ok := strings.CutPrefix(text, "@"); ok {
-		data, err := readFile(path)
+		data, err := readFile(ctx, path)
 		if err != nil {
 			return nil, fmt.Errorf("--override: %w", err)
 		}
@@ -84,7 +84,7 @@ type automateCmd struct {
 
 // Run starts an automation workflow.
 func (cmd *automateCmd) Run(ctx context.Context, g *globals, s streams) error {
-	entity, err := readJSON(cmd.File)
+	entity, err := readJSON(ctx, cmd.File)
 	if err != nil {
 		return err
 	}
