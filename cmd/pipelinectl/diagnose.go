@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
 type diagnoseCmd struct {
@@ -32,28 +33,66 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	if cmd.Hooks {
+		if diagnosis.Run == nil {
+			return fmt.Errorf("%w of run %s is left: its pod can no longer be checked", k8sclient.ErrNoJob, diagnosis.RunID)
+		}
 		checks := k8sclient.Hooks(diagnosis.Run)
 		return s.printChecks(cmd.outputFlag, checks, checks)
 	}
-	text := fmt.Sprintf("Pipeline: %s\nRun: %s\nCategory: %s\nCause: %s\n", diagnosis.FQN, diagnosis.RunID, diagnosis.Verdict.Category, diagnosis.Verdict.Summary)
-	if diagnosis.Verdict.Advice != "" {
-		text += "What to do: " + diagnosis.Verdict.Advice + "\n"
-	}
+	told := toldText(diagnosis)
 	if cmd.Report {
 		result, err := c.pipelines.Report(ctx, diagnosis, "pipelinectl diagnose")
 		if err != nil {
 			return err
 		}
 		diagnosis.Reported = &result
-		switch {
-		case result.State == "":
-			text += "In OpenMetadata: nothing is written, the Job has not decided yet whether it tries again\n"
-		case result.Written:
-			text += fmt.Sprintf("In OpenMetadata: %s, written now\n", result.State)
-		default:
-			text += fmt.Sprintf("In OpenMetadata: %s, nothing was missing\n", result.State)
+		told = reportedText(result)
+	}
+	return s.print(cmd.outputFlag, view{data: diagnosis, text: diagnosisText(diagnosis, told), names: []string{string(diagnosis.Verdict.Category)}})
+}
+
+func diagnosisText(d *k8sclient.Diagnosis, told string) string {
+	text := fmt.Sprintf("Pipeline: %s\nRun: %s\nCategory: %s\nCause: %s\n", d.FQN, d.RunID, d.Verdict.Category, d.Verdict.Summary)
+	if d.Verdict.Advice != "" {
+		text += "What to do: " + d.Verdict.Advice + "\n"
+	}
+	if told != "" {
+		text += "In OpenMetadata: " + told + "\n"
+	}
+	if d.Run != nil {
+		return strings.TrimRight(text+"\n"+d.Run.Text(), "\n") + "\n"
+	}
+	text += "\nThe run's Job is gone. What its record holds:\n"
+	for _, step := range d.Record.Steps {
+		text += fmt.Sprintf("\nStep %s: %d records, %d errors\n", step.Name, step.Records, step.Errors)
+		for _, failure := range step.Failures {
+			text += failure.Name + ": " + failure.Error + "\n" + failure.StackTrace + "\n"
 		}
 	}
-	text += "\n" + diagnosis.Run.Text()
-	return s.print(cmd.outputFlag, view{data: diagnosis, text: strings.TrimRight(text, "\n") + "\n", names: []string{string(diagnosis.Verdict.Category)}})
+	return strings.TrimRight(text, "\n") + "\n"
+}
+
+// toldText is what OpenMetadata shows of the run; empty where it was not asked.
+func toldText(d *k8sclient.Diagnosis) string {
+	switch {
+	case d.RecordProblem != "":
+		return "not known: " + d.RecordProblem
+	case d.Record == nil:
+		return ""
+	case d.Record.Cause() != "":
+		return fmt.Sprintf("%s, %s", d.Record.State, d.Record.Cause())
+	default:
+		return string(d.Record.State)
+	}
+}
+
+func reportedText(result report.Result) string {
+	switch {
+	case result.State == "":
+		return "nothing is written, the Job has not decided yet whether it tries again"
+	case result.Written:
+		return fmt.Sprintf("%s, written now", result.State)
+	default:
+		return fmt.Sprintf("%s, nothing was missing", result.State)
+	}
 }

@@ -48,6 +48,8 @@ type Run struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 	// Pods are the attempts, newest first.
 	Pods []Pod `json:"pods"`
+	// Gone are pods of the Job of which only events are left, newest first.
+	Gone []string `json:"gonePods,omitempty"`
 	// Events are those of the Job and its pods, oldest first.
 	Events   []Event  `json:"events"`
 	Problems []string `json:"problems,omitempty"`
@@ -63,12 +65,14 @@ type Condition struct {
 
 // Event is one of Kubernetes' events.
 type Event struct {
-	Time    time.Time `json:"time"`
-	Type    string    `json:"type"`
-	Reason  string    `json:"reason"`
-	Object  string    `json:"object"`
-	Message string    `json:"message"`
-	Count   int32     `json:"count,omitempty"`
+	Time   time.Time `json:"time"`
+	Type   string    `json:"type"`
+	Reason string    `json:"reason"`
+	Object string    `json:"object"`
+	// Field is the part of the object, such as spec.containers{ingestion}.
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+	Count   int32  `json:"count,omitempty"`
 }
 
 // Collect reads all that can be read before the context ends. It never fails: what could not be read is in Problems.
@@ -98,6 +102,13 @@ func Collect(ctx context.Context, reader Reader, target Target) *Run {
 		}
 	}
 	wg.Wait()
+	if c.podsRead {
+		run.Gone = run.gone()
+	}
+	for _, name := range run.Gone {
+		wg.Go(func() { c.events(ctx, "Pod", name) })
+	}
+	wg.Wait()
 	slices.SortStableFunc(run.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
 	run.Events = run.Events[max(0, len(run.Events)-maxEvents):]
 	slices.Sort(run.Problems)
@@ -110,6 +121,7 @@ type collector struct {
 	redact *strings.Replacer
 	// withoutLogs: what they may hold in secret is not known.
 	withoutLogs bool
+	podsRead    bool
 	mu          sync.Mutex // guards run.Events and run.Problems
 	run         *Run
 }
@@ -169,6 +181,7 @@ func (c *collector) pods(ctx context.Context) []corev1.Pod {
 			c.problem("the pods of Job "+c.run.JobName, err)
 			return nil
 		}
+		c.podsRead = true
 		if len(pods) > 0 {
 			return pods
 		}
@@ -200,6 +213,20 @@ func (c *collector) own(pods []corev1.Pod) []corev1.Pod {
 	return pods
 }
 
+// gone are pods that the Job's controller made, by its events, and that are not there any more, newest first: a Job that
+// is over its deadline deletes its pods, and their events say what they were waiting for.
+func (r *Run) gone() []string {
+	var names []string
+	for _, event := range r.Events {
+		name, ok := strings.CutPrefix(event.Message, "Created pod: ")
+		if ok && event.Reason == "SuccessfulCreate" && !slices.ContainsFunc(r.Pods, func(pod Pod) bool { return pod.Name == name }) {
+			names = append(names, name)
+		}
+	}
+	slices.Reverse(names)
+	return names[:min(len(names), maxAttempts)]
+}
+
 func (c *collector) events(ctx context.Context, kind, name string) {
 	events, err := c.reader.Events(ctx, kind, name)
 	if err != nil {
@@ -223,6 +250,7 @@ func newEvent(event *corev1.Event, redact *strings.Replacer) Event {
 	return Event{
 		Time: at, Type: event.Type, Reason: event.Reason, Count: event.Count,
 		Object:  event.InvolvedObject.Kind + "/" + event.InvolvedObject.Name,
+		Field:   event.InvolvedObject.FieldPath,
 		Message: redact.Replace(clean(event.Message)),
 	}
 }

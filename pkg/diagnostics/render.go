@@ -54,6 +54,9 @@ func (r *Run) Text() string {
 	for i := range r.Pods {
 		r.Pods[i].text(&b)
 	}
+	if len(r.Gone) > 0 {
+		fmt.Fprintf(&b, "\nPods that are gone: %s\n", strings.Join(r.Gone, ", "))
+	}
 	if len(r.Events) > 0 {
 		b.WriteString("\nEvents:\n")
 	}

@@ -111,7 +111,7 @@ func (r *Run) judgeDeadline() Verdict {
 	}
 	v, ok := Verdict{}, false
 	if len(r.Pods) == 0 {
-		v, ok = r.judgeCreation()
+		v, ok = r.judgeGone()
 	} else if r.Pods[0].Disruption != "" {
 		v, ok = judgeTaken(&r.Pods[0])
 	} else if main := r.Pods[0].Main(); main == nil || !main.started() {
@@ -127,8 +127,23 @@ func (r *Run) judgeDeadline() Verdict {
 	}
 }
 
+// judgeGone is for a Job without pods: of the newest that it had, events may say why it did not start.
+func (r *Run) judgeGone() (Verdict, bool) {
+	if len(r.Gone) == 0 {
+		return r.judgeCreation()
+	}
+	newest := r.Gone[0]
+	started := slices.ContainsFunc(r.Events, func(e Event) bool {
+		return e.Object == "Pod/"+newest && e.Reason == "Started" && strings.HasPrefix(e.Field, "spec.containers{")
+	})
+	if started {
+		return Verdict{}, false
+	}
+	return r.judgeStart(&Pod{Name: newest})
+}
+
 func (r *Run) judgeWithoutPods() Verdict {
-	if v, ok := r.judgeCreation(); ok {
+	if v, ok := r.judgeGone(); ok {
 		return v
 	}
 	if r.condition(batchv1.JobReasonBackoffLimitExceeded) {
@@ -224,8 +239,11 @@ func (r *Run) judgeStart(pod *Pod) (Verdict, bool) {
 		}
 		return Verdict{CategoryConfigMissing, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceConfig}, true
 	}
-	if e := r.newestEvent(object, "FailedMount"); e != nil {
+	if e := r.newestEvent(object, "FailedMount", "FailedAttachVolume"); e != nil {
 		return Verdict{CategoryConfigMissing, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceConfig}, true
+	}
+	if e := r.newestEvent(object, "FailedCreatePodSandBox"); e != nil {
+		return Verdict{CategoryStartError, fmt.Sprintf("pod %s cannot start: %s", pod.Name, e.Message), adviceSandbox}, true
 	}
 	reason := pod.Unscheduled
 	if e := r.newestEvent(object, "FailedScheduling"); reason == "" && e != nil && pod.Node == "" {
@@ -238,9 +256,10 @@ func (r *Run) judgeStart(pod *Pod) (Verdict, bool) {
 }
 
 const (
-	adviceImage  = "check the image's name, its registry and the pull secrets"
-	adviceStart  = "check the image: its command, and exithandler on its PATH"
-	adviceConfig = "deploy the pipeline again, or make the object that is missing"
+	adviceImage   = "check the image's name, its registry and the pull secrets"
+	adviceStart   = "check the image: its command, and exithandler on its PATH"
+	adviceSandbox = "check the pod's security context (runAsUser, runAsGroup, seccompProfile), and the network and the container runtime of its node"
+	adviceConfig  = "deploy the pipeline again, or make the object that is missing"
 )
 
 func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {

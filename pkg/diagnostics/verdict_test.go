@@ -66,6 +66,12 @@ func TestJudge(t *testing.T) {
 		return pod
 	}
 
+	created := func(pod string, seconds int) corev1.Event {
+		return newEventObject("Job", jobName, "SuccessfulCreate", "Created pod: "+pod, seconds)
+	}
+	startedEvent := newEventObject("Pod", "gone", "Started", "Container started", 4)
+	startedEvent.InvolvedObject.FieldPath = "spec.containers{ingestion}"
+
 	cases := map[string]struct {
 		reason   string
 		job      *batchv1.Job
@@ -102,11 +108,34 @@ func TestJudge(t *testing.T) {
 		"PodDeleted":   {reason: "the signal came from the deletion", pods: []corev1.Pod{removed}, category: CategoryDeleted, summary: "pod p was deleted"},
 		"RunningStill": {reason: "nothing has happened", pods: []corev1.Pod{newPodObject("p", 1, running())}, category: CategoryUnknown, summary: "pod p is in phase"},
 		"Quota":        {reason: "the Job's controller is refused", job: jobWith(), events: []corev1.Event{newEventObject("Job", jobName, "FailedCreate", "exceeded quota: small", 3)}, category: CategoryQuotaOrAdmission, summary: "exceeded quota: small", advice: "quota"},
-		"NodeRefuses":  {reason: "the kubelet has the last word", pods: []corev1.Pod{refused}, category: CategoryQuotaOrAdmission, summary: "node node-1 refused pod p: OutOfcpu: no cpu left"},
-		"Preempted":    {reason: "another was more important", pods: []corev1.Pod{disrupted("PreemptionByScheduler")}, category: CategoryPreempted, summary: "was preempted", advice: "priorityClassName"},
-		"NodeLost":     {reason: "the node does not answer", pods: []corev1.Pod{disrupted("DeletionByTaintManager")}, category: CategoryNodeLost, summary: "lost with its node node-1"},
-		"NodePressed":  {reason: "the node needs its disk", pods: []corev1.Pod{pressed}, category: CategoryEvicted, summary: "was evicted from node node-1: TerminationByKubelet: low on resource"},
-		"Unscheduled":  {reason: "no node fits", pods: []corev1.Pod{unscheduled}, category: CategoryUnschedulable, summary: "no node takes pod p: 0/2 nodes are available", advice: "nodeSelector"},
+		"GonePod": {
+			reason: "its events say what it was waiting for", job: deadline, events: []corev1.Event{
+				created("gone", 1), newEventObject("Pod", "gone", "Failed", "Failed to pull image \"x\"", 3),
+			},
+			category: CategoryImagePull, summary: "pod gone cannot start: Failed to pull image \"x\", until the Job's activeDeadlineSeconds of 90 s was over",
+		},
+		"GonePodRan": {
+			reason: "what it waited for came", job: deadline, events: []corev1.Event{
+				created("gone", 1), newEventObject("Pod", "gone", "Failed", "Failed to pull image \"x\"", 3), startedEvent,
+			},
+			category: CategoryDeadlineExceeded, summary: "ran longer than",
+		},
+		"GonePodOfAFailedJob": {
+			reason: "nobody gives up before the last attempt", job: jobWith(condition(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)), events: []corev1.Event{
+				created("older", 1), created("gone", 5), newEventObject("Pod", "gone", "FailedMount", "secret missing", 7),
+			},
+			category: CategoryConfigMissing, summary: "pod gone cannot start: secret missing",
+		},
+		"Sandbox": {
+			reason: "the node cannot make the pod's surroundings", pods: []corev1.Pod{newPodObject("p", 1, waiting("ContainerCreating", ""))},
+			events:   []corev1.Event{newEventObject("Pod", "p", "FailedCreatePodSandBox", "no network", 3)},
+			category: CategoryStartError, summary: "pod p cannot start: no network", advice: "security context",
+		},
+		"NodeRefuses": {reason: "the kubelet has the last word", pods: []corev1.Pod{refused}, category: CategoryQuotaOrAdmission, summary: "node node-1 refused pod p: OutOfcpu: no cpu left"},
+		"Preempted":   {reason: "another was more important", pods: []corev1.Pod{disrupted("PreemptionByScheduler")}, category: CategoryPreempted, summary: "was preempted", advice: "priorityClassName"},
+		"NodeLost":    {reason: "the node does not answer", pods: []corev1.Pod{disrupted("DeletionByTaintManager")}, category: CategoryNodeLost, summary: "lost with its node node-1"},
+		"NodePressed": {reason: "the node needs its disk", pods: []corev1.Pod{pressed}, category: CategoryEvicted, summary: "was evicted from node node-1: TerminationByKubelet: low on resource"},
+		"Unscheduled": {reason: "no node fits", pods: []corev1.Pod{unscheduled}, category: CategoryUnschedulable, summary: "no node takes pod p: 0/2 nodes are available", advice: "nodeSelector"},
 		"UnscheduledEvent": {
 			reason: "the condition is gone with the pod's deletion", pods: []corev1.Pod{unstarted}, events: []corev1.Event{newEventObject("Pod", "p", "FailedScheduling", "0/2 nodes", 2)},
 			category: CategoryUnschedulable, summary: "0/2 nodes",
@@ -167,6 +196,7 @@ func TestJudge(t *testing.T) {
 			for i := range tc.events {
 				run.Events = append(run.Events, newEvent(&tc.events[i], NewRedactor(nil)))
 			}
+			run.Gone = run.gone()
 			verdict := run.Judge()
 			assert.Equal(t, tc.category, verdict.Category, tc.reason)
 			assert.Contains(t, verdict.Summary, tc.summary, tc.reason)

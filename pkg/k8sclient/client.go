@@ -170,12 +170,19 @@ func nameOf(fqn string) string {
 
 // notDeployed says whether it is the pipeline or the whole namespace that is missing: a read tells no difference.
 func (c *Client) notDeployed(ctx context.Context, fqn string) error {
+	if err := c.needNamespace(ctx, "find pipeline "+fqn); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s in namespace %s; deploy it first: pipelinectl deploy -f FILE", ErrNotDeployed, fqn, c.config.Namespace)
+}
+
+// needNamespace fails where the namespace is not there. Any other answer is no news: a Role may not allow the question.
+func (c *Client) needNamespace(ctx context.Context, op string) error {
 	_, err := c.kube.CoreV1().Namespaces().Get(ctx, c.config.Namespace, metav1.GetOptions{})
 	if isNamespaceMissing(err) {
-		return c.failed("find pipeline "+fqn, err)
+		return c.failed(op, err)
 	}
-	// Any other answer is no news: a Role may not allow the question.
-	return fmt.Errorf("%w: %s in namespace %s; deploy it first: pipelinectl deploy -f FILE", ErrNotDeployed, fqn, c.config.Namespace)
+	return nil
 }
 
 func pipelineOf(configMap *corev1.ConfigMap) (*omapi.IngestionPipeline, error) {

@@ -16,20 +16,25 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
 // ErrNoJob is for a name that Kubernetes knows no Job of.
 var ErrNoJob = errors.New("no Job")
 
-// Diagnosis is what Kubernetes knows of a run, and the cause of its end or standstill.
+// Diagnosis is what Kubernetes knows of a run, the cause of its end or standstill, and what OpenMetadata was told.
 type Diagnosis struct {
 	FQN     string              `json:"fullyQualifiedName"`
 	RunID   string              `json:"runId"`
 	Verdict diagnostics.Verdict `json:"verdict"`
 	// Outcome is what the Job says of the run.
-	Outcome report.Outcome   `json:"outcome"`
-	Run     *diagnostics.Run `json:"run"`
+	Outcome report.Outcome `json:"outcome,omitempty"`
+	// Run is nil where no Job of the run is left; then the verdict is that of the record.
+	Run *diagnostics.Run `json:"run,omitempty"`
+	// Record is OpenMetadata's; nil where it has none, or where RecordProblem says why it is not known.
+	Record        *omapi.PipelineStatus `json:"record,omitempty"`
+	RecordProblem string                `json:"recordProblem,omitempty"`
 	// Reported is what Report did; nil where it was not asked to.
 	Reported *report.Result `json:"reported,omitempty"`
 }
@@ -37,6 +42,14 @@ type Diagnosis struct {
 // Diagnose looks at a run, named by its id or its Job; named by its pipeline it is the newest one.
 func (c *Client) Diagnose(ctx context.Context, reader diagnostics.Reader, name string) (*Diagnosis, error) {
 	job, err := c.findJob(ctx, name)
+	if err != nil && !errors.Is(err, ErrNoJob) {
+		return nil, err
+	}
+	if isFQN(name) {
+		if past := c.pastRun(ctx, name, job); past != nil {
+			return past, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +58,49 @@ func (c *Client) Diagnose(ctx context.Context, reader diagnostics.Reader, name s
 		Namespace: c.config.Namespace, JobName: job.Name, Job: job,
 		Secrets: func(ctx context.Context) ([]string, error) { return c.SecretValues(ctx, fqn) },
 	})
-	return &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: report.OutcomeOf(run.Job), Run: run}, nil
+	out := &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: report.OutcomeOf(run.Job), Run: run}
+	if c.om == nil {
+		return out, nil
+	}
+	record, err := c.om.GetStatus(ctx, fqn, out.RunID)
+	switch {
+	case err == nil:
+		out.Record = record
+	case !errors.Is(err, omapi.ErrNoRecord):
+		out.RecordProblem = err.Error()
+	}
+	return out, nil
+}
+
+// pastRun is the pipeline's newest run where its Job is gone, as of one that was killed; nil where the Job is of the newest.
+// A job of nil is that of a pipeline that has none.
+func (c *Client) pastRun(ctx context.Context, fqn string, job *batchv1.Job) *Diagnosis {
+	if c.om == nil {
+		return nil
+	}
+	records, err := c.om.ListStatuses(ctx, fqn, 1)
+	if err != nil || len(records) == 0 {
+		return nil // What Kubernetes knows is told all the same.
+	}
+	newest := &records[0]
+	if job != nil && (newest.RunID == report.RunIDOf(job) || newest.Timestamp <= report.TimestampOf(job)) {
+		return nil
+	}
+	verdict := diagnostics.Verdict{Category: diagnostics.CategoryUnknown, Summary: fmt.Sprintf("no Job of the run is left in namespace %s", c.config.Namespace)}
+	for _, step := range newest.Steps {
+		if step.Name == diagnostics.StepName && len(step.Failures) > 0 {
+			verdict = diagnostics.Verdict{Category: diagnostics.Category(step.Failures[0].Name), Summary: step.Failures[0].Error}
+		}
+	}
+	return &Diagnosis{FQN: fqn, RunID: newest.RunID, Verdict: verdict, Record: newest}
 }
 
 // Report writes a diagnosis to OpenMetadata, as any other reporter does. The result has no state where the run's newest
 // attempt has ended and its Job has not decided yet: nothing is written then.
 func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter string) (report.Result, error) {
+	if diagnosis.Run == nil {
+		return report.Result{}, fmt.Errorf("%w of run %s is left in namespace %s: there is nothing to report", ErrNoJob, diagnosis.RunID, c.config.Namespace)
+	}
 	finding := report.FindingOf(diagnosis.Run.Job, diagnosis.Outcome)
 	if len(diagnosis.Run.Pods) > 0 {
 		if main, ok := diagnostics.MainEnded(diagnosis.Run.Pods[0].Object); ok {
@@ -70,9 +120,12 @@ func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter stri
 	return report.Report(ctx, c.om, finding)
 }
 
+// isFQN tells a pipeline's name from a Job's and a run's: it has its service's in front.
+func isFQN(name string) bool { return strings.Contains(name, ".") }
+
 func (c *Client) findJob(ctx context.Context, name string) (*batchv1.Job, error) {
 	jobs := c.kube.BatchV1().Jobs(c.config.Namespace)
-	if !strings.Contains(name, ".") && uuid.Validate(name) != nil {
+	if !isFQN(name) && uuid.Validate(name) != nil {
 		job, err := jobs.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("%w is named %s in namespace %s; give a run's id, a Job, or a pipeline's fully qualified name", ErrNoJob, name, c.config.Namespace)

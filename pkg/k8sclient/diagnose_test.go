@@ -67,6 +67,34 @@ func TestDiagnose(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotDeployed)
 }
 
+// TestDiagnoseWithoutAJob: of a run that was killed, the record is all that is left.
+func TestDiagnoseWithoutAJob(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	older, _ := w.start(t)
+	w.end(older.JobName, batchv1.JobComplete)
+	run, _ := w.start(t)
+	_, err := w.client.Kill(t.Context(), testFQN, run.RunID)
+	require.NoError(t, err)
+	diagnosis, err := w.client.Diagnose(t.Context(), w.reader(t), testFQN)
+	require.NoError(t, err)
+	assert.Equal(t, run.RunID, diagnosis.RunID, "the newest run, not the newest Job")
+	assert.Equal(t, diagnostics.CategoryKilled, diagnosis.Verdict.Category)
+	require.NotNil(t, diagnosis.Record)
+	assert.Equal(t, omapi.StateStopped, diagnosis.Record.State)
+	_, err = w.client.Report(t.Context(), diagnosis, "a test")
+	require.ErrorIs(t, err, ErrNoJob)
+	_, err = w.client.Diagnose(t.Context(), w.reader(t), run.RunID)
+	require.ErrorIs(t, err, ErrNoJob, "a run's id does not say which pipeline's it is")
+
+	older, _ = w.start(t)
+	diagnosis, err = w.client.Diagnose(t.Context(), w.reader(t), testFQN)
+	require.NoError(t, err)
+	assert.Equal(t, older.RunID, diagnosis.RunID)
+	require.NotNil(t, diagnosis.Record)
+	assert.Equal(t, omapi.StateQueued, diagnosis.Record.State, "what OpenMetadata shows is told too")
+}
+
 func TestHooks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
@@ -54,7 +55,7 @@ func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, err
 	// All are told to stop before any is waited for.
 	errs := make([]error, len(jobs))
 	for i := range jobs {
-		errs[i] = c.stop(ctx, jobs[i].Name)
+		errs[i] = c.stop(ctx, &jobs[i])
 	}
 	ended := make([]*KillResult, len(jobs))
 	var wg sync.WaitGroup
@@ -86,7 +87,10 @@ func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job) 
 	}
 	result := &KillResult{FQN: fqn, RunID: report.RunIDOf(job), JobName: job.Name}
 	// The hook has reported where it could; a run whose pod never started has none.
-	reported, err := report.Report(ctx, c.om, report.FindingOf(job, report.Stopped))
+	finding := report.FindingOf(job, report.Stopped)
+	run := &diagnostics.Run{Namespace: job.Namespace, JobName: job.Name, Job: job}
+	finding.Step = new(run.Step(run.Judge(), "pipelinectl kill"))
+	reported, err := report.Report(ctx, c.om, finding)
 	// A pipeline that OpenMetadata does not know any more has no record.
 	if err != nil && !errors.Is(err, omapi.ErrNotFound) {
 		return nil, fmt.Errorf("the pods of run %s have ended, but its record is not final: %w", result.RunID, err)
@@ -96,18 +100,21 @@ func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job) 
 	return result, err
 }
 
-// stop marks and suspends in one write: no pod may end before its hook can read why.
-func (c *Client) stop(ctx context.Context, name string) error {
+// stop marks and suspends in one write: no pod may end before its hook can read why. The Job becomes what it is then.
+func (c *Client) stop(ctx context.Context, job *batchv1.Job) error {
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"annotations": map[string]string{identity.AnnotationStopRequested: time.Now().UTC().Format(time.RFC3339)}},
 		"spec":     map[string]any{"suspend": true},
 	})
 	if err != nil {
-		return fmt.Errorf("encode the patch of Job %s: %w", name, err)
+		return fmt.Errorf("encode the patch of Job %s: %w", job.Name, err)
 	}
-	_, err = c.kube.BatchV1().Jobs(c.config.Namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return c.failed("stop Job "+name, err)
+	stopped, err := c.kube.BatchV1().Jobs(c.config.Namespace).Patch(ctx, job.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+	switch {
+	case err == nil:
+		*job = *stopped
+	case !apierrors.IsNotFound(err):
+		return c.failed("stop Job "+job.Name, err)
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package k8sclient
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +61,7 @@ func (c *Client) List(ctx context.Context, selector string) ([]PipelineSummary, 
 		}
 	}
 	if len(byFQN) == 0 {
-		return nil, c.nothingListed(ctx, selector)
+		return nil, c.needNamespace(ctx, "list the pipelines") // No pipelines is an answer.
 	}
 	if err := c.addSchedules(ctx, full, byFQN); err != nil {
 		return nil, err
@@ -77,14 +75,6 @@ func (c *Client) List(ctx context.Context, selector string) ([]PipelineSummary, 
 	}
 	slices.SortFunc(out, func(a, b PipelineSummary) int { return strings.Compare(a.FQN, b.FQN) })
 	return out, nil
-}
-
-// nothingListed is an error only where the namespace is missing: no pipelines is an answer.
-func (c *Client) nothingListed(ctx context.Context, selector string) error {
-	if err := c.notDeployed(ctx, "with selector "+cmp.Or(selector, "(all)")); !errors.Is(err, ErrNotDeployed) {
-		return err
-	}
-	return nil
 }
 
 func deployedSelector(selector string) (string, error) {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -76,15 +77,18 @@ func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, r
 		}
 	}
 	if len(list.Items) > 0 {
-		return false, podReason(&list.Items[0]), nil
+		return false, c.podReason(ctx, &list.Items[0]), nil
 	}
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return false, "the Job is suspended", nil
 	}
-	return false, c.newestWarning(ctx, job), nil
+	if warning := c.newestWarning(ctx, job.UID); warning != "" {
+		return false, warning, nil // A quota, or an admission policy.
+	}
+	return false, "its pod is not made yet", nil
 }
 
-func podReason(pod *corev1.Pod) string {
+func (c *Client) podReason(ctx context.Context, pod *corev1.Pod) string {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := status.State.Waiting; w != nil && w.Reason != "PodInitializing" && w.Reason != "ContainerCreating" {
 			return strings.TrimSuffix(fmt.Sprintf("%s: %s", w.Reason, w.Message), ": ")
@@ -98,17 +102,28 @@ func podReason(pod *corev1.Pod) string {
 	if pod.Spec.NodeName == "" {
 		return "waits for a node"
 	}
+	// What stands in the way of the containers, such as a volume or the network, is in no condition.
+	if warning := c.newestWarning(ctx, pod.UID, "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"); warning != "" {
+		return warning
+	}
 	return "starts on node " + pod.Spec.NodeName
 }
 
-// newestWarning is why the Job's controller cannot make a pod: a quota, or an admission policy. Events are a help only.
-func (c *Client) newestWarning(ctx context.Context, job *batchv1.Job) string {
+// newestWarning is the newest of an object's warnings, of some reasons where they are given. Events are a help only: it is
+// empty where there are none, or where they cannot be read.
+func (c *Client) newestWarning(ctx context.Context, uid types.UID, reasons ...string) string {
 	list, err := c.kube.CoreV1().Events(c.config.Namespace).List(ctx, metav1.ListOptions{
-		FieldSelector: fields.Set{"involvedObject.uid": string(job.UID), "type": corev1.EventTypeWarning}.String(),
+		FieldSelector: fields.Set{"involvedObject.uid": string(uid), "type": corev1.EventTypeWarning}.String(),
 	})
-	if err != nil || len(list.Items) == 0 {
-		return "its pod is not made yet"
+	if err != nil {
+		return ""
 	}
-	newest := slices.MaxFunc(list.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	warnings := slices.DeleteFunc(list.Items, func(event corev1.Event) bool {
+		return len(reasons) > 0 && !slices.Contains(reasons, event.Reason)
+	})
+	if len(warnings) == 0 {
+		return ""
+	}
+	newest := slices.MaxFunc(warnings, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
 	return fmt.Sprintf("%s: %s", newest.Reason, newest.Message)
 }

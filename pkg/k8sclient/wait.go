@@ -1,6 +1,7 @@
 package k8sclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,9 @@ func (c *Client) Wait(ctx context.Context, fqn, runID string, changed func(omapi
 		return nil, err
 	}
 	w := &waiter{client: c, fqn: fqn, names: names, runID: runID, changed: changed}
-	if err := wait.PollUntilContextCancel(ctx, interval, true, w.poll); err != nil {
+	if err := wait.PollUntilContextCancel(ctx, interval, true, w.poll); ctx.Err() != nil {
+		return w.record, fmt.Errorf("run %s of pipeline %s, state %s, goes on, but is not waited for any longer: %w", runID, fqn, cmp.Or(w.seen, "unknown"), context.Cause(ctx))
+	} else if err != nil {
 		return w.record, fmt.Errorf("run %s of pipeline %s, state %s: %w; see pipelinectl diagnose %s", runID, fqn, w.seen, err, runID)
 	}
 	return w.record, nil

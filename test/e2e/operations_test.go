@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -150,6 +151,23 @@ func TestQueuedReason(t *testing.T) {
 			status.Runs[0].State == omapi.StateQueued && strings.Contains(status.Runs[0].Cause, "does-not-exist")
 	}, hang, time.Second, "status says which image is waited for")
 	_, err := w.command.Run(t.Context(), "kill", "--all")
+	require.NoError(t, err)
+
+	// A group without a user is nothing that a container runtime can make.
+	unmakeable := []string{"--set", "runAsUser=", "--set", "runAsNonRoot=false"}
+	_, err = w.command.Run(t.Context(), append([]string{"deploy", "-f", file}, unmakeable...)...)
+	require.NoError(t, err)
+	_, err = w.command.Run(t.Context(), append([]string{"run", fqn}, unmakeable...)...)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		var status k8sclient.PipelineStatus
+		return assert.NoError(t, w.command.RunJSON(t.Context(), &status, "status", fqn)) && strings.Contains(status.Runs[0].Cause, "FailedCreatePodSandBox")
+	}, hang, time.Second, "status says why the pod has no sandbox")
+	var diagnosis k8sclient.Diagnosis
+	require.NoError(t, w.command.RunJSON(t.Context(), &diagnosis, "diagnose", fqn))
+	assert.Equal(t, diagnostics.CategoryStartError, diagnosis.Verdict.Category)
+	assert.Equal(t, omapi.StateQueued, diagnosis.Record.State)
+	_, err = w.command.Run(t.Context(), "kill", "--all")
 	require.NoError(t, err)
 }
 

@@ -79,6 +79,11 @@ func TestKillBeforeStart(t *testing.T) {
 	require.Len(t, killed, 1, "a run that waits for its image can be killed too")
 	run := w.await(t, fqn, started.RunID, omapi.PipelineState.Terminal)
 	assertWrites(t, run, omapi.StateQueued, omapi.StateStopped)
+	require.NotNil(t, run.Cause, "no hook was there to tell, so the kill itself did")
+	assert.Contains(t, run.Cause.Error, "was stopped by a person")
+	text, err := w.command.Run(t.Context(), "diagnose", fqn)
+	require.NoError(t, err)
+	assert.Contains(t, text, "Run: "+started.RunID+"\nCategory: Killed\n", "the newest run has no Job any more")
 }
 
 // assertWrites compares the states that were written, in their order: the promise is about what is never seen. Running may

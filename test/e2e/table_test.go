@@ -339,9 +339,25 @@ func (e *ending) assertSettled(t *testing.T) {
 			assert.Contains(t, seen.Cause, e.cause, e.how)
 		}
 	}
+	e.assertDiagnosed(t)
 	if e.attempt != "" {
 		assert.Contains(t, e.attemptRecord, diagnostics.StepName+": om-", "a failed attempt is a step of its own, until the workflow writes the whole record anew")
 		assert.Contains(t, e.attemptRecord, `"name":"`+string(e.attempt)+`"`, e.how)
+	}
+}
+
+// assertDiagnosed: who asks afterwards, from outside, is told the same as OpenMetadata was.
+func (e *ending) assertDiagnosed(t *testing.T) {
+	t.Helper()
+	var diagnosis k8sclient.Diagnosis
+	err := e.command.RunJSON(t.Context(), &diagnosis, "diagnose", e.runID)
+	if err != nil && strings.Contains(err.Error(), k8sclient.ErrNoJob.Error()) {
+		return // It was deleted: its record is what is left.
+	}
+	require.NoError(t, err)
+	assert.Equal(t, e.want, diagnosis.Record.State)
+	if e.category != "" {
+		assert.Equal(t, e.category, diagnosis.Verdict.Category, "%s: %s", e.how, diagnosis.Verdict.Summary)
 	}
 }
 
