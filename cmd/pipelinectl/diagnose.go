@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
@@ -52,24 +53,31 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 }
 
 func diagnosisText(d *k8sclient.Diagnosis, told string) string {
-	text := fmt.Sprintf("Pipeline: %s\nRun: %s\nCategory: %s\nCause: %s\n", d.FQN, d.RunID, d.Verdict.Category, d.Verdict.Summary)
+	var b strings.Builder
+	fmt.Fprintf(&b, "Pipeline: %s\nRun: %s\nCategory: %s\nCause: %s\n", d.FQN, d.RunID, d.Verdict.Category, d.Verdict.Summary)
 	if d.Verdict.Advice != "" {
-		text += "What to do: " + d.Verdict.Advice + "\n"
+		fmt.Fprintf(&b, "What to do: %s\n", d.Verdict.Advice)
 	}
 	if told != "" {
-		text += "In OpenMetadata: " + told + "\n"
+		fmt.Fprintf(&b, "In OpenMetadata: %s\n", told)
 	}
+	b.WriteByte('\n')
 	if d.Run != nil {
-		return strings.TrimRight(text+"\n"+d.Run.Text(), "\n") + "\n"
+		b.WriteString(d.Run.Text())
+	} else {
+		recordText(&b, d.Record)
 	}
-	text += "\nThe run's Job is gone. What its record holds:\n"
-	for _, step := range d.Record.Steps {
-		text += fmt.Sprintf("\nStep %s: %d records, %d errors\n", step.Name, step.Records, step.Errors)
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+func recordText(b *strings.Builder, record *omapi.PipelineStatus) {
+	b.WriteString("The run's Job is gone. What its record holds:\n")
+	for _, step := range record.Steps {
+		fmt.Fprintf(b, "\nStep %s: %d records, %d errors\n", step.Name, step.Records, step.Errors)
 		for _, failure := range step.Failures {
-			text += failure.Name + ": " + failure.Error + "\n" + failure.StackTrace + "\n"
+			fmt.Fprintf(b, "%s: %s\n%s\n", failure.Name, failure.Error, failure.StackTrace)
 		}
 	}
-	return strings.TrimRight(text, "\n") + "\n"
 }
 
 // toldText is what OpenMetadata shows of the run; empty where it was not asked.

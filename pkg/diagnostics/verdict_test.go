@@ -66,12 +66,6 @@ func TestJudge(t *testing.T) {
 		return pod
 	}
 
-	created := func(pod string, seconds int) corev1.Event {
-		return newEventObject("Job", jobName, "SuccessfulCreate", "Created pod: "+pod, seconds)
-	}
-	startedEvent := newEventObject("Pod", "gone", "Started", "Container started", 4)
-	startedEvent.InvolvedObject.FieldPath = "spec.containers{ingestion}"
-
 	cases := map[string]struct {
 		reason   string
 		job      *batchv1.Job
@@ -108,24 +102,6 @@ func TestJudge(t *testing.T) {
 		"PodDeleted":   {reason: "the signal came from the deletion", pods: []corev1.Pod{removed}, category: CategoryDeleted, summary: "pod p was deleted"},
 		"RunningStill": {reason: "nothing has happened", pods: []corev1.Pod{newPodObject("p", 1, running())}, category: CategoryUnknown, summary: "pod p is in phase"},
 		"Quota":        {reason: "the Job's controller is refused", job: jobWith(), events: []corev1.Event{newEventObject("Job", jobName, "FailedCreate", "exceeded quota: small", 3)}, category: CategoryQuotaOrAdmission, summary: "exceeded quota: small", advice: "quota"},
-		"GonePod": {
-			reason: "its events say what it was waiting for", job: deadline, events: []corev1.Event{
-				created("gone", 1), newEventObject("Pod", "gone", "Failed", "Failed to pull image \"x\"", 3),
-			},
-			category: CategoryImagePull, summary: "pod gone cannot start: Failed to pull image \"x\", until the Job's activeDeadlineSeconds of 90 s was over",
-		},
-		"GonePodRan": {
-			reason: "what it waited for came", job: deadline, events: []corev1.Event{
-				created("gone", 1), newEventObject("Pod", "gone", "Failed", "Failed to pull image \"x\"", 3), startedEvent,
-			},
-			category: CategoryDeadlineExceeded, summary: "ran longer than",
-		},
-		"GonePodOfAFailedJob": {
-			reason: "nobody gives up before the last attempt", job: jobWith(condition(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)), events: []corev1.Event{
-				created("older", 1), created("gone", 5), newEventObject("Pod", "gone", "FailedMount", "secret missing", 7),
-			},
-			category: CategoryConfigMissing, summary: "pod gone cannot start: secret missing",
-		},
 		"Sandbox": {
 			reason: "the node cannot make the pod's surroundings", pods: []corev1.Pod{newPodObject("p", 1, waiting("ContainerCreating", ""))},
 			events:   []corev1.Event{newEventObject("Pod", "p", "FailedCreatePodSandBox", "no network", 3)},
@@ -196,7 +172,6 @@ func TestJudge(t *testing.T) {
 			for i := range tc.events {
 				run.Events = append(run.Events, newEvent(&tc.events[i], NewRedactor(nil)))
 			}
-			run.Gone = run.gone()
 			verdict := run.Judge()
 			assert.Equal(t, tc.category, verdict.Category, tc.reason)
 			assert.Contains(t, verdict.Summary, tc.summary, tc.reason)
@@ -230,6 +205,64 @@ func TestCauseEndsWithTheLastWords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			assert.Equal(t, tc.want, lastWords(tc.log), tc.reason)
+		})
+	}
+}
+
+// TestJudgeGone: a Job that is over deletes its pods, and what they had waited for is in their events.
+func TestJudgeGone(t *testing.T) {
+	t.Parallel()
+	with := func(kind batchv1.JobConditionType, reason string) *batchv1.Job {
+		job := newJob()
+		job.Spec.ActiveDeadlineSeconds = new(int64(90))
+		job.Status.Conditions = []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue, Reason: reason}}
+		return job
+	}
+	deadline := func() *batchv1.Job { return with(batchv1.JobFailureTarget, batchv1.JobReasonDeadlineExceeded) }
+	created := func(pod string, seconds int) corev1.Event {
+		return newEventObject("Job", jobName, "SuccessfulCreate", "Created pod: "+pod, seconds)
+	}
+	startedEvent := newEventObject("Pod", "gone", "Started", "Container started", 4)
+	startedEvent.InvolvedObject.FieldPath = "spec.containers{ingestion}"
+
+	cases := map[string]struct {
+		reason   string
+		job      *batchv1.Job
+		events   []corev1.Event
+		category Category
+		summary  string
+	}{
+		"Waited": {
+			reason: "its events say what it was waiting for", job: deadline(), events: []corev1.Event{
+				created("gone", 1), newEventObject("Pod", "gone", "Failed", "Failed to pull image \"x\"", 3),
+			},
+			category: CategoryImagePull, summary: "pod gone cannot start: Failed to pull image \"x\", until the Job's activeDeadlineSeconds of 90 s was over",
+		},
+		"Ran": {
+			reason: "what it waited for came", job: deadline(), events: []corev1.Event{
+				created("gone", 1), newEventObject("Pod", "gone", "Failed", "Failed to pull image \"x\"", 3), startedEvent,
+			},
+			category: CategoryDeadlineExceeded, summary: "ran longer than",
+		},
+		"LastOfSeveral": {
+			reason: "nobody gives up before the last attempt", job: with(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded), events: []corev1.Event{
+				created("older", 1), created("gone", 5), newEventObject("Pod", "gone", "FailedMount", "secret missing", 7),
+			},
+			category: CategoryConfigMissing, summary: "pod gone cannot start: secret missing",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := &Run{JobName: jobName, Job: tc.job}
+			for i := range tc.events {
+				run.Events = append(run.Events, newEvent(&tc.events[i], NewRedactor(nil)))
+			}
+			run.Gone = run.gone()
+			verdict := run.Judge()
+			assert.Equal(t, tc.category, verdict.Category, tc.reason)
+			assert.Contains(t, verdict.Summary, tc.summary, tc.reason)
+			assert.Contains(t, run.Text(), "Pods that are gone: gone")
 		})
 	}
 }

@@ -86,7 +86,7 @@ func (c *Client) pastRun(ctx context.Context, fqn string, job *batchv1.Job) *Dia
 	if job != nil && (newest.RunID == report.RunIDOf(job) || newest.Timestamp <= report.TimestampOf(job)) {
 		return nil
 	}
-	verdict := diagnostics.Verdict{Category: diagnostics.CategoryUnknown, Summary: fmt.Sprintf("no Job of the run is left in namespace %s", c.config.Namespace)}
+	verdict := diagnostics.Verdict{Category: diagnostics.CategoryUnknown, Summary: "no Job of the run is left in namespace " + c.config.Namespace}
 	for _, step := range newest.Steps {
 		if step.Name == diagnostics.StepName && len(step.Failures) > 0 {
 			verdict = diagnostics.Verdict{Category: diagnostics.Category(step.Failures[0].Name), Summary: step.Failures[0].Error}
