@@ -286,9 +286,11 @@ func exitHandlerPath(config *Config) string {
 	return toolsPath + "/exithandler"
 }
 
+func toolsMount() corev1.VolumeMount { return corev1.VolumeMount{Name: toolsVolume, MountPath: toolsPath} }
+
 // installExitHandler brings the binary into an ingestion image that does not have it.
 func installExitHandler(config *Config, spec *corev1.PodSpec) {
-	mount := corev1.VolumeMount{Name: toolsVolume, MountPath: toolsPath}
+	mount := toolsMount()
 	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: toolsVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts, mount)
 	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("32Mi")}
@@ -305,21 +307,22 @@ func installExitHandler(config *Config, spec *corev1.PodSpec) {
 }
 
 // addSidecar adds the container that sees how the ingestion container ends. It comes after those that prepare the pod, and
-// has what the ingestion container has to reach OpenMetadata: variables, and files of certificates.
+// has what the ingestion container has to reach OpenMetadata: variables, and the certificate authorities of its image and
+// its volumes.
 func addSidecar(config *Config, spec *corev1.PodSpec, env []corev1.EnvVar) {
 	always := corev1.ContainerRestartPolicyAlways
-	image, command := config.IngestionImage, "exithandler"
+	mounts := slices.Clone(config.VolumeMounts)
 	if config.ExitHandlerImage != "" {
-		image, command = config.ExitHandlerImage, "/exithandler"
+		mounts = append(mounts, toolsMount())
 	}
 	spec.InitContainers = append(spec.InitContainers, corev1.Container{
 		Name:            identity.SidecarName,
-		Image:           image,
+		Image:           config.IngestionImage,
 		ImagePullPolicy: config.ImagePullPolicy,
-		Command:         []string{command, "watch"},
+		Command:         []string{exitHandlerPath(config), "watch"},
 		Env:             slices.Clone(env),
 		RestartPolicy:   &always,
-		VolumeMounts:    slices.Clone(config.VolumeMounts),
+		VolumeMounts:    mounts,
 		Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
