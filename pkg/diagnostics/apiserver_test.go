@@ -161,7 +161,9 @@ func (s *apiServer) answer(w http.ResponseWriter, req *http.Request, object runt
 }
 
 func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
-	reply(w, int(err.ErrStatus.Code), err.ErrStatus)
+	status := err.ErrStatus
+	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+	reply(w, int(status.Code), status)
 }
 
 func reply(w http.ResponseWriter, code int, object any) {

@@ -247,6 +247,7 @@ func TestCollectWithoutPermission(t *testing.T) {
 			require.Len(t, run.Problems, len(tc.problems), tc.reason)
 			for i, want := range tc.problems {
 				assert.Contains(t, run.Problems[i], want, tc.reason)
+				assert.Contains(t, run.Problems[i], "is forbidden", "the server says who may not do what")
 				assert.Contains(t, run.Problems[i], "the pod's service account needs the Role in deploy/")
 			}
 			tc.check(t, run)

@@ -78,7 +78,11 @@ type restReader struct {
 // get asks for protobuf, as encoding/json takes a short-lived process longer to get to know the types of a Pod than the
 // requests take.
 func (r *restReader) get(ctx context.Context, request *rest.Request, into runtime.Object) error {
-	data, err := request.SetHeader("Accept", runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON).Do(ctx).Raw()
+	result := request.SetHeader("Accept", runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON).Do(ctx)
+	if err := result.Error(); err != nil { // Raw's own error lacks what the server says.
+		return err
+	}
+	data, err := result.Raw()
 	if err != nil {
 		return err
 	}

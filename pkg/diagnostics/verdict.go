@@ -132,14 +132,17 @@ func (r *Run) judgeGone() (Verdict, bool) {
 	if len(r.Gone) == 0 {
 		return r.judgeCreation()
 	}
-	newest := r.Gone[0]
-	started := slices.ContainsFunc(r.Events, func(e Event) bool {
-		return e.Object == "Pod/"+newest && e.Reason == "Started" && strings.HasPrefix(e.Field, "spec.containers{")
-	})
-	if started {
+	if r.mainEvent(r.Gone[0], "Started") {
 		return Verdict{}, false
 	}
-	return r.judgeStart(&Pod{Name: newest})
+	return r.judgeStart(&Pod{Name: r.Gone[0]})
+}
+
+// mainEvent says whether there is an event of a pod's container that is neither an init container nor a sidecar.
+func (r *Run) mainEvent(pod, reason string) bool {
+	return slices.ContainsFunc(r.Events, func(e Event) bool {
+		return e.Object == "Pod/"+pod && e.Reason == reason && strings.HasPrefix(e.Field, "spec.containers{")
+	})
 }
 
 func (r *Run) judgeWithoutPods() Verdict {
@@ -147,6 +150,9 @@ func (r *Run) judgeWithoutPods() Verdict {
 		return v
 	}
 	if r.condition(batchv1.JobReasonBackoffLimitExceeded) {
+		if len(r.Gone) > 0 && r.mainEvent(r.Gone[0], "Killing") {
+			return Verdict{CategoryDeleted, fmt.Sprintf("pod %s was deleted while it ran", r.Gone[0]), "see the events for who deleted it; run the pipeline again"}
+		}
 		return Verdict{
 			CategoryBackoffLimitExceeded, fmt.Sprintf("Job %s failed after %d attempts, of which no pod is left", r.JobName, r.failedAttempts()),
 			"see the events for who deleted the pods",

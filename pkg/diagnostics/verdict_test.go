@@ -224,6 +224,8 @@ func TestJudgeGone(t *testing.T) {
 	}
 	startedEvent := newEventObject("Pod", "gone", "Started", "Container started", 4)
 	startedEvent.InvolvedObject.FieldPath = "spec.containers{ingestion}"
+	killedEvent := newEventObject("Pod", "gone", "Killing", "Stopping container ingestion", 5)
+	killedEvent.InvolvedObject.FieldPath = "spec.containers{ingestion}"
 
 	cases := map[string]struct {
 		reason   string
@@ -243,6 +245,16 @@ func TestJudgeGone(t *testing.T) {
 				created("gone", 1), newEventObject("Pod", "gone", "Failed", "Failed to pull image \"x\"", 3), startedEvent,
 			},
 			category: CategoryDeadlineExceeded, summary: "ran longer than",
+		},
+		"Deleted": {
+			reason: "the kubelet ended what ran", job: with(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded),
+			events:   []corev1.Event{created("gone", 1), startedEvent, killedEvent},
+			category: CategoryDeleted, summary: "pod gone was deleted while it ran",
+		},
+		"CleanedUp": {
+			reason: "it was deleted when it had failed", job: with(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded),
+			events:   []corev1.Event{created("gone", 1), startedEvent},
+			category: CategoryBackoffLimitExceeded, summary: "of which no pod is left",
 		},
 		"LastOfSeveral": {
 			reason: "nobody gives up before the last attempt", job: with(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded), events: []corev1.Event{

@@ -286,7 +286,9 @@ func exitHandlerPath(config *Config) string {
 	return toolsPath + "/exithandler"
 }
 
-func toolsMount() corev1.VolumeMount { return corev1.VolumeMount{Name: toolsVolume, MountPath: toolsPath} }
+func toolsMount() corev1.VolumeMount {
+	return corev1.VolumeMount{Name: toolsVolume, MountPath: toolsPath}
+}
 
 // installExitHandler brings the binary into an ingestion image that does not have it.
 func installExitHandler(config *Config, spec *corev1.PodSpec) {

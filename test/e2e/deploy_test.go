@@ -71,7 +71,7 @@ func TestBadInput(t *testing.T) {
 		},
 		"NotYAML": {
 			reason: "so may any other file",
-			args:   []string{"deploy", "-f", write("text", "{{{")}, want: "no ingestion pipeline in it", code: 1,
+			args:   []string{"deploy", "-f", write("text", "{{{")}, want: "it is neither YAML nor JSON", code: 1,
 		},
 		"NoFile": {
 			reason: "a path may be mistyped",
