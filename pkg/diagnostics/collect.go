@@ -102,6 +102,7 @@ func Collect(ctx context.Context, reader Reader, target Target) *Run {
 		}
 	}
 	wg.Wait()
+	run.sortEvents()
 	if c.podsRead {
 		run.Gone = run.gone()
 	}
@@ -109,7 +110,7 @@ func Collect(ctx context.Context, reader Reader, target Target) *Run {
 		wg.Go(func() { c.events(ctx, "Pod", name) })
 	}
 	wg.Wait()
-	slices.SortStableFunc(run.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	run.sortEvents()
 	run.Events = run.Events[max(0, len(run.Events)-maxEvents):]
 	slices.Sort(run.Problems)
 	return run
@@ -213,8 +214,12 @@ func (c *collector) own(pods []corev1.Pod) []corev1.Pod {
 	return pods
 }
 
-// gone are pods that the Job's controller made, by its events, and that are not there any more, newest first: a Job that
-// is over its deadline deletes its pods, and their events say what they were waiting for.
+func (r *Run) sortEvents() {
+	slices.SortStableFunc(r.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+}
+
+// gone are pods that the Job's controller made, by its events, which are in order, and that are not there any more; newest
+// first. A Job that is over its deadline deletes its pods, and their events say what they were waiting for.
 func (r *Run) gone() []string {
 	var names []string
 	for _, event := range r.Events {
