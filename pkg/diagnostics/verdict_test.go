@@ -11,6 +11,19 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
+// runOf is what Collect makes of these objects.
+func runOf(job *batchv1.Job, pods []corev1.Pod, events []corev1.Event) *Run {
+	run := &Run{JobName: jobName, Job: job}
+	for i := range pods {
+		run.Pods = append(run.Pods, newPod(&pods[i], NewRedactor(nil)))
+	}
+	for i := range events {
+		run.Events = append(run.Events, newEvent(&events[i], NewRedactor(nil)))
+	}
+	run.Gone = run.gone()
+	return run
+}
+
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	jobWith := func(conditions ...batchv1.JobCondition) *batchv1.Job {
@@ -165,13 +178,7 @@ func TestJudge(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run := &Run{JobName: jobName, Job: tc.job}
-			for i := range tc.pods {
-				run.Pods = append(run.Pods, newPod(&tc.pods[i], NewRedactor(nil)))
-			}
-			for i := range tc.events {
-				run.Events = append(run.Events, newEvent(&tc.events[i], NewRedactor(nil)))
-			}
+			run := runOf(tc.job, tc.pods, tc.events)
 			verdict := run.Judge()
 			assert.Equal(t, tc.category, verdict.Category, tc.reason)
 			assert.Contains(t, verdict.Summary, tc.summary, tc.reason)
@@ -266,11 +273,7 @@ func TestJudgeGone(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run := &Run{JobName: jobName, Job: tc.job}
-			for i := range tc.events {
-				run.Events = append(run.Events, newEvent(&tc.events[i], NewRedactor(nil)))
-			}
-			run.Gone = run.gone()
+			run := runOf(tc.job, nil, tc.events)
 			verdict := run.Judge()
 			assert.Equal(t, tc.category, verdict.Category, tc.reason)
 			assert.Contains(t, verdict.Summary, tc.summary, tc.reason)
