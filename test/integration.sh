@@ -25,4 +25,4 @@ make --no-print-directory cluster-up images
 go build -o bin/ ./test/demo
 test/images/build.sh ingestion exithandler
 bin/demo load openmetadata-stand-in ingestion-light ingestion exithandler
-PIPELINECTL_E2E=1 go test -count=1 -p 1 -timeout 30m ./test/images ./test/e2e
+PIPELINECTL_E2E=1 go test -count=1 -p 1 -parallel 16 -timeout 30m ./test/images ./test/e2e

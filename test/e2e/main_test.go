@@ -25,6 +25,8 @@ import (
 const (
 	lightImage   = "pipelinectl.local/ingestion-light:dev"
 	pollInterval = 100 * time.Millisecond
+	// everyMinute is the shortest schedule that there is.
+	everyMinute = "* * * * *"
 	// hang is how long a test waits for what should take seconds.
 	hang = 3 * time.Minute
 )
@@ -95,6 +97,9 @@ func (w *world) pipeline(t *testing.T, service string, options map[string]string
 	entity := "name: " + service + "-metadata\nfullyQualifiedName: " + fqn + "\npipelineType: metadata\n" +
 		"service: {type: databaseService, name: " + service + "}\n" +
 		"sourceConfig: {config: {type: DatabaseMetadata}}\nairflowConfig: {scheduleInterval: \"" + schedule + "\"}\n"
+	if schedule == everyMinute {
+		entity += "enabled: false\n" // Whoever wants it to tick enables it when all is ready.
+	}
 	require.NoError(t, os.WriteFile(file, []byte(entity), 0o600))
 	return file, fqn
 }

@@ -24,6 +24,7 @@ import (
 
 const (
 	rowAllAtOnce = 24
+	rowScheduled = 26
 
 	quotaClass   = "pipelinectl-e2e-quota"
 	urgentClass  = "pipelinectl-e2e-urgent"
@@ -174,20 +175,7 @@ func rows(nodeCPU int64) []row {
 			number: 25, how: "killed after the workflow reported success", options: map[string]string{"rows": "2", "fault": "hang", "faultAt": "end"},
 			act: killAfterSuccess, want: success, real: true,
 		},
-		{number: 26, schedule: true, how: "scheduled: exit 0", options: map[string]string{"rows": "5"}, want: success},
-		{
-			number: 26, schedule: true, how: "scheduled: SIGSEGV", options: map[string]string{"fault": "signal:SIGSEGV"},
-			want: failed, category: diagnostics.CategoryApplicationError, cause: "SIGSEGV",
-		},
-		{
-			number: 26, schedule: true, how: "scheduled: deadline", options: long, set: []string{"activeDeadlineSeconds=8"},
-			want: failed, category: diagnostics.CategoryDeadlineExceeded,
-		},
-		{
-			number: 26, schedule: true, how: "scheduled: image cannot be pulled", set: []string{"activeDeadlineSeconds=12", "ingestionImage=pipelinectl.local/does-not-exist:dev"},
-			want: failed, category: diagnostics.CategoryImagePull,
-		},
-		{number: 26, schedule: true, how: "scheduled: pipelinectl kill", options: long, act: kill, want: stopped, category: diagnostics.CategoryKilled},
+		// 26, a scheduled run, is a variant of each row above.
 		{
 			number: 27, how: "the source fails before the workflow's error handling", options: map[string]string{"fault": "raise", "faultAt": "constructor"},
 			want: failed, category: diagnostics.CategoryApplicationError, cause: "simulated failure", real: true,

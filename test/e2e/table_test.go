@@ -29,8 +29,10 @@ import (
 const (
 	// settled is how long after the end nothing may be written any more: longer than any reporter looks again.
 	settled = 15 * time.Second
-	// parallelRows bounds the runs that go on at the same time.
-	parallelRows = 4
+	// parallelRows bounds the runs that go on at the same time; parallelScheduled those that a schedule makes, which wait
+	// for the next minute most of the time.
+	parallelRows      = 4
+	parallelScheduled = 6
 )
 
 // row is one way in which a run can end.
@@ -43,8 +45,6 @@ type row struct {
 	options map[string]string
 	// set are parameters of the client, NAME=VALUE.
 	set []string
-	// schedule is a CronJob's; empty: the run is on demand.
-	schedule bool
 	// prepare changes the world between deploy and run, act while the run goes on.
 	prepare, act func(t *testing.T, e *ending)
 	want         omapi.PipelineState
@@ -72,7 +72,9 @@ type ending struct {
 	row
 
 	name, fqn, image string
-	runID            string
+	// scheduled says that a CronJob makes the run, not the command.
+	scheduled bool
+	runID     string
 	// at is when the run ended, where the test knows it better than the kubelet, which tells whole seconds.
 	at  time.Time
 	run *admin.Run
@@ -95,15 +97,22 @@ func TestTable(t *testing.T) {
 		if row.real {
 			endings = append(endings, w.ending(row, realImage))
 		}
+		if row.number < rowScheduled && row.variant == "" {
+			endings = append(endings, w.onSchedule(row))
+		}
 	}
 	t.Run("rows", func(t *testing.T) {
-		slots := make(chan struct{}, parallelRows)
+		onDemand, scheduled := make(chan struct{}, parallelRows), make(chan struct{}, parallelScheduled)
 		for _, e := range endings {
 			if e.alone {
 				continue
 			}
+			slots := onDemand
+			if e.scheduled {
+				slots = scheduled
+			}
 			t.Run(e.name, func(t *testing.T) {
-				t.Parallel()
+				t.Parallel() // make test-integration lets as many go on as there are slots.
 				slots <- struct{}{}
 				defer func() { <-slots }()
 				e.end(t)
@@ -127,16 +136,19 @@ func TestTable(t *testing.T) {
 
 func (w *world) ending(r row, image string) *ending {
 	name := fmt.Sprintf("row-%d", r.number)
-	if r.schedule {
-		name += "-" + strings.ToLower(string(r.want)+"-"+string(r.category))
-	}
 	if r.variant != "" {
 		name += "-" + r.variant
 	}
 	if image == realImage {
 		name += "-real"
 	}
-	return &ending{world: w, row: r, name: strings.Trim(name, "-"), image: image}
+	return &ending{world: w, row: r, name: name, image: image}
+}
+
+// onSchedule is row 26: a run that a CronJob makes ends in the way of another row.
+func (w *world) onSchedule(r row) *ending {
+	r.how = "scheduled: " + r.how
+	return &ending{world: w, row: r, name: fmt.Sprintf("row-%d-%d", rowScheduled, r.number), image: lightImage, scheduled: true}
 }
 
 // serve starts pipelinectl serve beside the test.
@@ -164,32 +176,38 @@ func (w *world) serve(t *testing.T) {
 // end runs the row until its final state.
 func (e *ending) end(t *testing.T) {
 	t.Helper()
-	file, fqn := e.pipeline(t, e.name, e.options, e.scheduleText())
-	e.fqn = fqn
-	args := append([]string{"deploy", "-f", file}, e.parameters()...)
-	_, err := e.command.Run(t.Context(), args...)
-	require.NoError(t, err)
+	e.deploy(t)
 	if e.prepare != nil {
 		e.prepare(t, e)
 	}
-	if e.schedule {
-		e.awaitTick(t)
-	} else {
-		var started k8sclient.RunResult
-		require.NoError(t, e.command.RunJSON(t.Context(), &started, append([]string{"run", fqn}, e.parameters()...)...))
-		e.runID = started.RunID
-	}
+	e.start(t)
 	if e.act != nil {
 		e.act(t, e)
 	}
 	e.awaitEnd(t)
 }
 
-func (e *ending) scheduleText() string {
-	if e.schedule {
-		return "* * * * *"
+func (e *ending) deploy(t *testing.T) {
+	t.Helper()
+	schedule := ""
+	if e.scheduled {
+		schedule = everyMinute
 	}
-	return ""
+	var file string
+	file, e.fqn = e.pipeline(t, e.name, e.options, schedule)
+	_, err := e.command.Run(t.Context(), append([]string{"deploy", "-f", file}, e.parameters()...)...)
+	require.NoError(t, err)
+}
+
+func (e *ending) start(t *testing.T) {
+	t.Helper()
+	if e.scheduled {
+		e.awaitTick(t)
+		return
+	}
+	var started k8sclient.RunResult
+	require.NoError(t, e.command.RunJSON(t.Context(), &started, append([]string{"run", e.fqn}, e.parameters()...)...))
+	e.runID = started.RunID
 }
 
 func (e *ending) parameters() []string {
@@ -203,10 +221,13 @@ func (e *ending) parameters() []string {
 	return out
 }
 
-// awaitTick gives the run of the schedule's first tick, and lets no other come.
+// awaitTick gives the run of the schedule's first tick, and lets no other come. A schedule is deployed out of force, so
+// that no tick comes before the row is prepared.
 func (e *ending) awaitTick(t *testing.T) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+	_, err := e.command.Run(t.Context(), "enable", e.fqn)
+	require.NoError(t, err)
+	err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
 		jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
 		if err != nil || len(jobs.Items) == 0 {
 			return false, err
@@ -430,8 +451,11 @@ func printTable(t *testing.T, endings []*ending) {
 			continue
 		}
 		name := strconv.Itoa(e.number)
-		if e.image == realImage {
+		switch {
+		case e.image == realImage:
 			name += " (real)"
+		case e.scheduled:
+			name = strconv.Itoa(rowScheduled)
 		}
 		cause := string(e.category)
 		if cause == "" && e.run.Cause != nil {
