@@ -17,7 +17,7 @@ type statusCmd struct {
 
 // Run shows the pipeline.
 func (cmd *statusCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectCluster(ctx)
 	if err != nil {
 		return err
 	}
@@ -25,6 +25,9 @@ func (cmd *statusCmd) Run(ctx context.Context, g *globals, s streams) error {
 	status, err := c.pipelines.Status(ctx, cmd.Pipeline)
 	if err != nil {
 		return err
+	}
+	if status.RecordProblem != "" {
+		s.warnf("what Kubernetes knows is shown, without OpenMetadata's records: %s", status.RecordProblem)
 	}
 	v := view{data: status, text: statusText(status, false), wide: statusText(status, true)}
 	for i := range status.Runs {

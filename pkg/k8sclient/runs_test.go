@@ -425,6 +425,62 @@ func localised(run RunStatus, like time.Time) RunStatus {
 	return run
 }
 
+// TestStatusWithoutRecord: what Kubernetes says by the mission's table, Pending queued, Running running, Succeeded success,
+// Failed failed.
+func TestStatusWithoutRecord(t *testing.T) {
+	t.Parallel()
+	pod := func(state corev1.ContainerState) *corev1.PodStatus {
+		return &corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: identity.ContainerName, State: state}}}
+	}
+	ended := metav1.Unix(1_700_000_100, 0)
+	over := func(kind batchv1.JobConditionType) func(*batchv1.Job) {
+		return func(job *batchv1.Job) {
+			job.Status.Conditions = []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: ended, Reason: "BackoffLimitExceeded", Message: "too often"}}
+		}
+	}
+	cases := map[string]struct {
+		reason string
+		edit   func(*batchv1.Job)
+		pod    *corev1.PodStatus
+		want   omapi.PipelineState
+		cause  string
+		ended  bool
+	}{
+		"NoPod":    {reason: "the controller has not got to it", want: omapi.StateQueued, cause: "its pod is not made yet"},
+		"Pending":  {reason: "no container has started", pod: pod(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}), want: omapi.StateQueued, cause: "ErrImagePull"},
+		"Running":  {reason: "a container has started", pod: pod(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), want: omapi.StateRunning},
+		"Retrying": {reason: "an attempt has ended, and the Job goes on", pod: pod(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}), want: omapi.StateRunning},
+		"Complete": {reason: "the Job decides", edit: over(batchv1.JobComplete), want: omapi.StateSuccess, ended: true},
+		"Failed":   {reason: "with what the Job says", edit: over(batchv1.JobFailed), want: omapi.StateFailed, cause: "BackoffLimitExceeded: too often", ended: true},
+		"Stopped":  {reason: "a person has ended it", edit: func(job *batchv1.Job) { job.Annotations[identity.AnnotationStopRequested] = "2026-01-02T03:04:05Z" }, want: omapi.StateStopped},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			job := NewJob(&w.client.config, newPipeline(), testRunID, testTimestamp)
+			if tc.edit != nil {
+				tc.edit(job)
+			}
+			w.kube.add(t, "cronjob-controller", job)
+			if tc.pod != nil {
+				w.addPod(t, "p", job, 1, *tc.pod)
+			}
+			status, err := w.client.Status(t.Context(), testFQN)
+			require.NoError(t, err)
+			require.Len(t, status.Runs, 1)
+			run := status.Runs[0]
+			assert.Equal(t, tc.want, run.State, tc.reason)
+			assert.Equal(t, tc.cause, run.Cause, tc.reason)
+			if tc.ended {
+				assert.True(t, ended.Time.Equal(run.Ended), "%s: %s", tc.reason, run.Ended)
+			} else {
+				assert.Zero(t, run.Ended)
+			}
+		})
+	}
+}
+
 func TestStatusOf(t *testing.T) {
 	t.Parallel()
 	t.Run("Disabled", func(t *testing.T) {
@@ -450,6 +506,42 @@ func TestStatusOf(t *testing.T) {
 		_, err := w.client.Status(t.Context(), testFQN)
 		require.ErrorIs(t, err, omapi.ErrNotFound)
 		require.ErrorContains(t, err, "is deployed, but OpenMetadata does not know it")
+	})
+	t.Run("Many", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		const many = recentRuns + 5
+		for i := range int64(many) {
+			job := NewJob(&w.client.config, newPipeline(), uuid.NewString(), testTimestamp+i)
+			condition(job, batchv1.JobComplete)
+			w.kube.add(t, "pipelinectl", job)
+			require.NoError(t, w.om.Client(t).PutStatus(t.Context(), testFQN, &omapi.PipelineStatus{RunID: report.RunIDOf(job), State: omapi.StatePartialSuccess, Timestamp: testTimestamp + i}))
+		}
+		status, err := w.client.Status(t.Context(), testFQN)
+		require.NoError(t, err)
+		require.Len(t, status.Runs, many)
+		for _, run := range status.Runs {
+			assert.Equal(t, omapi.StatePartialSuccess, run.State, "the record of every Job that is there is read")
+		}
+	})
+	t.Run("OpenMetadataAway", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		run, _ := w.start(t)
+		w.end(run.JobName, batchv1.JobComplete)
+		w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusServiceUnavailable, Path: "pipelineStatus"})
+		status, err := w.client.Status(t.Context(), testFQN)
+		require.NoError(t, err, "what Kubernetes knows is told")
+		assert.Contains(t, status.RecordProblem, "answered 503")
+		require.Len(t, status.Runs, 1)
+		assert.Equal(t, omapi.StateSuccess, status.Runs[0].State)
+	})
+	t.Run("NotAllowed", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusForbidden, Path: "pipelineStatus"})
+		_, err := w.client.Status(t.Context(), testFQN)
+		require.ErrorIs(t, err, omapi.ErrForbidden, "asking later would not help")
 	})
 	t.Run("Suspended", func(t *testing.T) {
 		t.Parallel()

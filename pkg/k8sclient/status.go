@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -15,7 +17,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// recentRuns is how many records a status looks at.
+// recentRuns is how many records a status looks at, beside those of the Jobs that are there.
 const recentRuns = 20
 
 // PipelineStatus is a pipeline and its latest runs.
@@ -25,16 +27,18 @@ type PipelineStatus struct {
 	Schedule  string      `json:"schedule,omitempty"`
 	Suspended bool        `json:"suspended,omitempty"`
 	Runs      []RunStatus `json:"runs"`
+	// RecordProblem is why OpenMetadata has not told its records: then the runs are what Kubernetes knows.
+	RecordProblem string `json:"recordProblem,omitempty"`
 }
 
 // RunStatus is one run, as OpenMetadata and Kubernetes see it.
 type RunStatus struct {
 	RunID string `json:"runId"`
-	// State is the record's in OpenMetadata; queued where the run has none yet.
+	// State is the record's in OpenMetadata; where there is none, what the Job and its pods say.
 	State   omapi.PipelineState `json:"state"`
 	Started time.Time           `json:"started"`
 	Ended   time.Time           `json:"ended,omitzero"`
-	// Cause is the newest failure that the record names; of a queued run, what it waits for.
+	// Cause is the newest failure that the record names, else the Job's; of a queued run, what it waits for.
 	Cause string `json:"cause,omitempty"`
 	// JobName is empty where the Job is gone.
 	JobName string `json:"jobName,omitempty"`
@@ -62,34 +66,73 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	if err != nil {
 		return nil, err
 	}
-	records, err := c.om.ListStatuses(ctx, fqn, recentRuns)
-	if errors.Is(err, omapi.ErrNotFound) {
+	records, err := c.records(ctx, fqn, len(jobs)+recentRuns)
+	switch {
+	case errors.Is(err, omapi.ErrNotFound):
 		return nil, fmt.Errorf("pipeline %s is deployed, but OpenMetadata does not know it: %w", fqn, err)
-	}
-	if err != nil {
+	case errors.Is(err, errNoServer), omapi.Retryable(err):
+		status.RecordProblem = err.Error()
+	case err != nil:
 		return nil, err
 	}
 	status.Runs = joinRuns(records, jobs)
-	return status, c.addReasons(ctx, status.Runs, jobs)
+	return status, c.addStates(ctx, status.Runs, jobs)
 }
 
-// addReasons says of runs that are queued why they are.
-func (c *Client) addReasons(ctx context.Context, runs []RunStatus, jobs []batchv1.Job) error {
+var errNoServer = errors.New("OpenMetadata's address is not known")
+
+func (c *Client) records(ctx context.Context, fqn string, limit int) ([]omapi.PipelineStatus, error) {
+	if c.om == nil {
+		return nil, errNoServer
+	}
+	return c.om.ListStatuses(ctx, fqn, limit)
+}
+
+// addStates says of runs without a record what their Jobs and pods say, and of those that are queued why they are.
+func (c *Client) addStates(ctx context.Context, runs []RunStatus, jobs []batchv1.Job) error {
 	for i := range runs {
 		run := &runs[i]
 		at := slices.IndexFunc(jobs, func(job batchv1.Job) bool { return job.Name == run.JobName })
-		if run.State != omapi.StateQueued || run.Cause != "" || at < 0 || finished(&jobs[at]) {
+		if at < 0 || run.State != "" && (run.State != omapi.StateQueued || run.Cause != "" || finished(&jobs[at])) {
+			continue
+		}
+		if run.State == "" && addEnd(run, &jobs[at]) {
 			continue
 		}
 		started, reason, err := c.waiting(ctx, &jobs[at])
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if !started {
-			run.Cause = reason
+		case !started:
+			run.State, run.Cause = omapi.StateQueued, reason
+		case run.State == "":
+			run.State = omapi.StateRunning
 		}
 	}
 	return nil
+}
+
+// addEnd says how a run without a record has ended; false where it has not.
+func addEnd(run *RunStatus, job *batchv1.Job) bool {
+	switch report.OutcomeOf(job) {
+	case report.Complete:
+		run.State = omapi.StateSuccess
+	case report.Failed:
+		run.State = omapi.StateFailed
+	case report.Stopped:
+		run.State = omapi.StateStopped
+	case report.Waiting, report.Undecided:
+		return false
+	}
+	for _, condition := range job.Status.Conditions {
+		if condition.Status == corev1.ConditionTrue && (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed) {
+			run.Ended = condition.LastTransitionTime.Time
+			if run.State == omapi.StateFailed {
+				run.Cause = strings.Trim(condition.Reason+": "+condition.Message, ": ")
+			}
+		}
+	}
+	return true
 }
 
 func joinRuns(records []omapi.PipelineStatus, jobs []batchv1.Job) []RunStatus {
@@ -108,7 +151,7 @@ func joinRuns(records []omapi.PipelineStatus, jobs []batchv1.Job) []RunStatus {
 		if !ok {
 			at = len(runs)
 			index[id] = at
-			runs = append(runs, RunStatus{RunID: id, State: omapi.StateQueued, Started: jobs[i].CreationTimestamp.Time})
+			runs = append(runs, RunStatus{RunID: id, Started: jobs[i].CreationTimestamp.Time})
 		}
 		runs[at].JobName, runs[at].Job = jobs[i].Name, jobState(&jobs[i])
 	}
