@@ -62,10 +62,14 @@ func (cmd *renderCmd) render(g *globals, loaded *k8sclient.Loaded, found *entiti
 	}
 	service := found.serviceOf(pipeline)
 	if service == nil && pipeline.PipelineType != omapi.PipelineApplication {
-		if cmd.ServiceType == "" {
+		serviceType := cmd.ServiceType
+		if pipeline.PipelineType == omapi.PipelineTestSuite {
+			serviceType = string(omapi.PipelineTestSuite) // What it refers to is a test suite, not a service.
+		}
+		if serviceType == "" {
 			return nil, fmt.Errorf("pipeline %s: the type of its service %s is not known without a server: put the service's entity beside the pipeline's, or give --service-type", pipeline.FQN(), pipeline.Service.Name)
 		}
-		service = &omapi.Service{Name: pipeline.Service.Name, FullyQualifiedName: pipeline.Service.FullyQualifiedName, ServiceType: cmd.ServiceType}
+		service = &omapi.Service{Name: pipeline.Service.Name, FullyQualifiedName: pipeline.Service.FullyQualifiedName, ServiceType: serviceType}
 	}
 	return k8sclient.NewObjects(&loaded.Config, pipeline, service)
 }

@@ -83,6 +83,12 @@ func (s *Server) Pipeline(tb testing.TB, service, name string) string {
 	return created.FQN
 }
 
+// TestSuite makes a test suite, and gives its id.
+func (s *Server) TestSuite(tb testing.TB, name string) string {
+	tb.Helper()
+	return s.put(tb, "/v1/dataQuality/testSuites", map[string]any{"name": name, "description": ""}).ID
+}
+
 // Fault disturbs requests until the test ends, or as the fault says.
 func (s *Server) Fault(tb testing.TB, fault admin.Fault) {
 	tb.Helper()

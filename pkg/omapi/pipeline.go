@@ -58,14 +58,17 @@ type EntityReference struct {
 	FullyQualifiedName string `json:"fullyQualifiedName,omitempty"`
 }
 
-// Service is the entity that a pipeline reads from, such as a database service.
+// Service is the entity that a pipeline reads from, such as a database service; of a TestSuite pipeline it is a test suite.
 type Service struct {
 	ID                 string `json:"id,omitempty"`
 	Name               string `json:"name"`
 	FullyQualifiedName string `json:"fullyQualifiedName,omitempty"`
-	// ServiceType is the connector's name, such as Mysql.
+	// ServiceType is the connector's name, such as Mysql; of a test suite TestSuite.
 	ServiceType string `json:"serviceType"`
 }
+
+// typeTestSuite is the entity type of a test suite, which stands in for a service.
+const typeTestSuite = "testSuite"
 
 // FQN is the fully qualified name: the entity's own, else service and name joined; empty where neither is known.
 func (p *IngestionPipeline) FQN() string {
@@ -98,7 +101,7 @@ func (c *Client) GetPipeline(ctx context.Context, fqn string) (*IngestionPipelin
 	return &pipeline, nil
 }
 
-// GetService reads the service that a pipeline refers to.
+// GetService reads the service that a pipeline refers to, or the test suite.
 func (c *Client) GetService(ctx context.Context, ref EntityReference) (*Service, error) {
 	collection, err := serviceCollection(ref.Type)
 	if err != nil {
@@ -111,21 +114,28 @@ func (c *Client) GetService(ctx context.Context, ref EntityReference) (*Service,
 	var service Service
 	err = c.do(ctx, request{
 		op:     fmt.Sprintf("read %s %s", ref.Type, fqn),
-		method: http.MethodGet, path: "/v1/services/" + collection + "/name/" + escape(fqn), into: &service,
+		method: http.MethodGet, path: collection + "/name/" + escape(fqn), into: &service,
 	})
 	if err != nil {
 		return nil, err
 	}
+	if ref.Type == typeTestSuite && service.ServiceType == "" {
+		service.ServiceType = string(PipelineTestSuite) // The only value and the default of OpenMetadata's schema testSuite.
+	}
 	return &service, nil
 }
 
+// serviceCollection is where the entities of a type are. OpenMetadata names the API of services by their type.
 func serviceCollection(entityType string) (string, error) {
+	if entityType == typeTestSuite {
+		return "/v1/dataQuality/testSuites", nil
+	}
 	known := []string{
 		"apiService", "dashboardService", "databaseService", "driveService", "messagingService",
 		"metadataService", "mlmodelService", "pipelineService", "searchService", "storageService",
 	}
 	if slices.Contains(known, entityType) {
-		return entityType + "s", nil
+		return "/v1/services/" + entityType + "s", nil
 	}
-	return "", fmt.Errorf("service type %q is not one of %s", entityType, strings.Join(known, ", "))
+	return "", fmt.Errorf("service type %q is not one of %s, %s", entityType, strings.Join(known, ", "), typeTestSuite)
 }

@@ -52,15 +52,21 @@ func TestGetService(t *testing.T) {
 	t.Parallel()
 	server := omtest.Start(t, openmetadata.Options{})
 	server.Pipeline(t, "a.b", "nightly")
+	server.TestSuite(t, "orders tests")
 	client := server.Client(t)
 	cases := map[string]struct {
 		reason string
 		ref    omapi.EntityReference
+		want   *omapi.Service
 		is     error
 		err    string
 	}{
-		"ByName":  {reason: "a file may have the name only", ref: omapi.EntityReference{Type: "databaseService", Name: "a.b"}},
-		"ByFQN":   {reason: "the server's own name is taken as it is", ref: omapi.EntityReference{Type: "databaseService", FullyQualifiedName: `"a.b"`}},
+		"ByName": {reason: "a file may have the name only", ref: omapi.EntityReference{Type: "databaseService", Name: "a.b"}},
+		"ByFQN":  {reason: "the server's own name is taken as it is", ref: omapi.EntityReference{Type: "databaseService", FullyQualifiedName: `"a.b"`}},
+		"TestSuite": {
+			reason: "a pipeline of tests refers to a test suite, which is elsewhere", ref: omapi.EntityReference{Type: "testSuite", Name: "orders tests"},
+			want: &omapi.Service{Name: "orders tests", ServiceType: "TestSuite"},
+		},
 		"Missing": {reason: "what is missing is named", ref: omapi.EntityReference{Type: "databaseService", Name: "nowhere"}, is: omapi.ErrNotFound, err: "read databaseService nowhere"},
 		"Type":    {reason: "the types are told", ref: omapi.EntityReference{Type: "teapotService", Name: "a"}, err: `"teapotService" is not one of apiService, dashboardService`},
 		"NoType":  {reason: "a reference without a type leads nowhere", ref: omapi.EntityReference{Name: "a"}, err: `service type "" is not one of`},
@@ -71,8 +77,10 @@ func TestGetService(t *testing.T) {
 			service, err := client.GetService(t.Context(), tc.ref)
 			if tc.err == "" {
 				require.NoError(t, err, tc.reason)
-				assert.Equal(t, "a.b", service.Name, tc.reason)
-				assert.Equal(t, "CustomDatabase", service.ServiceType, tc.reason)
+				if tc.want == nil {
+					tc.want = &omapi.Service{Name: "a.b", ServiceType: "CustomDatabase"}
+				}
+				assert.Equal(t, tc.want, &omapi.Service{Name: service.Name, ServiceType: service.ServiceType}, tc.reason)
 				return
 			}
 			require.ErrorContains(t, err, tc.err, tc.reason)

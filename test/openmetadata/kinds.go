@@ -47,7 +47,10 @@ func kinds() []*kind {
 		all = append(all, &kind{path: "services/" + path, entity: entity})
 		services = append(services, entity)
 	}
+	suites := &kind{path: "dataQuality/testSuites", entity: "testSuite"}
+	services = append(services, suites.entity)
 	return append(all,
+		suites,
 		&kind{
 			path: "services/ingestionPipelines", entity: typePipeline,
 			parentField: fieldService, byReference: true, parents: services,
