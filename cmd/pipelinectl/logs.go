@@ -12,8 +12,8 @@ type logsCmd struct {
 	RunID      string `name:"run" help:"This run's. Default: the newest run that Kubernetes still has." placeholder:"RUN-ID"`
 	Attempt    int    `help:"This attempt's, counted from 1. Default: the newest." placeholder:"N" xor:"which"`
 	All        bool   `name:"all-attempts" help:"Those of every attempt, oldest first." xor:"which"`
-	Follow     bool   `short:"f" help:"Go on until the run has ended."`
-	Previous   bool   `short:"p" help:"Those of the container before its last restart."`
+	Follow     bool   `short:"f" help:"Go on until the run has ended." xor:"when,form"`
+	Previous   bool   `short:"p" help:"Those of the container before its last restart." xor:"when"`
 	Tail       int64  `default:"-1" help:"How many lines, counted from the end; -1 for all." placeholder:"LINES"`
 	Timestamps bool   `help:"Put the time before each line."`
 	Page       bool   `help:"Print one page as JSON, as OpenMetadata's server asks for it." xor:"form"`

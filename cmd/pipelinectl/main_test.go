@@ -111,6 +111,7 @@ func TestWrongArguments(t *testing.T) {
 		"Output":    {reason: "the formats are told", args: []string{"config", "-o", "xml"}, want: `--output must be one of "table","wide","json","yaml","name"`},
 		"Timeout":   {reason: "a duration has a unit", args: []string{"config", "--timeout", "5"}, want: "--timeout"},
 		"Attempts":  {reason: "one attempt or all", args: []string{"logs", "a.b", "--attempt", "1", "--all-attempts"}, want: "can't be used together"},
+		"Previous":  {reason: "what has ended is not followed", args: []string{"logs", "a.b", "-f", "-p"}, want: "can't be used together"},
 		"Nothing":   {reason: "a deploy needs pipelines", args: []string{"deploy"}, want: "say what to deploy: --file, or fully qualified names", ours: true},
 		"NoTarget":  {reason: "nothing is not everything", args: []string{"kill"}, want: "their fully qualified names, --selector, or --all", ours: true},
 		"TwoWays":   {reason: "which of the two is meant is not guessed", args: []string{"delete", "a.b", "--all"}, want: "one of the three", ours: true},

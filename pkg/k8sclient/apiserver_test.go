@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,8 @@ type apiServer struct {
 	version int
 	objects map[string]object // by resource/name
 	logs    map[string]string // by pod
+	// logReader answers for logs where it is set: the text, and whether the stream breaks off after it.
+	logReader func(pod string, query url.Values) (text string, cut bool)
 }
 
 // converter is one for all: making it takes longer than a test.
@@ -220,7 +223,20 @@ func (s *apiServer) setLog(pod, text string) {
 func (s *apiServer) log(w http.ResponseWriter, req *http.Request, pod string) {
 	s.mu.Lock()
 	text, ok := s.logs[pod]
+	reader := s.logReader
 	s.mu.Unlock()
+	if reader != nil {
+		text, cut := reader(pod, req.URL.Query())
+		fmt.Fprint(w, text)
+		if cut {
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		return
+	}
+	if ok && req.URL.Query().Get("previous") == "true" {
+		text = "before the restart of " + pod + "\n"
+	}
 	if !ok || req.URL.Query().Get("container") != identity.ContainerName {
 		refuse(w, apierrors.NewBadRequest("container is waiting to start"))
 		return

@@ -10,14 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -42,7 +40,7 @@ func TaskKey(t omapi.PipelineType) string {
 		omapi.PipelineProfiler: "profiler_task", omapi.PipelineAutoClassification: "auto_classification_task",
 		omapi.PipelineLineage: "lineage_task", omapi.PipelineDBT: "dbt_task", omapi.PipelineUsage: "usage_task",
 		omapi.PipelineTestSuite: "test_suite_task", omapi.PipelineApplication: "application_task",
-		"dataInsight": "data_insight_task", "elasticSearchReindex": "elasticsearch_reindex_task",
+		omapi.PipelineDataInsight: "data_insight_task", omapi.PipelineElasticSearchReindex: "elasticsearch_reindex_task",
 	}
 	return cmp.Or(keys[t], "ingestion_task")
 }
@@ -53,7 +51,7 @@ type LogOptions struct {
 	RunID string
 	// Attempt counts the run's attempts from 1; 0 for the newest, -1 for all, oldest first.
 	Attempt int
-	// Follow waits for the run's first attempt, and goes on with the next ones until the run has ended.
+	// Follow waits for the attempt, and goes on with the next ones until the run has ended, unless Attempt names one.
 	Follow bool
 	// Previous is the log of the container before its last restart.
 	Previous bool
@@ -102,7 +100,7 @@ func (c *Client) Logs(ctx context.Context, fqn string, options LogOptions, out i
 }
 
 func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, options LogOptions, out io.Writer) error {
-	if options.Follow && options.Attempt == 0 {
+	if options.Follow {
 		return c.follow(ctx, pipeline, names, options, out)
 	}
 	pods, err := c.attempts(ctx, pipeline.FQN(), names, options.RunID)
@@ -140,75 +138,6 @@ func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline
 func (c *Client) copyRedacted(ctx context.Context, pod *corev1.Pod, options LogOptions, values []string, out io.Writer) error {
 	redacted := newRedactor(out, values)
 	return errors.Join(c.copyLog(ctx, pod, options, redacted), redacted.Close())
-}
-
-// follow copies the log of the newest attempt and of those that come after it.
-func (c *Client) follow(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, options LogOptions, out io.Writer) error {
-	const interval = 500 * time.Millisecond
-	job, err := c.runJob(ctx, pipeline.FQN(), names, options.RunID)
-	if err != nil {
-		return err
-	}
-	values, err := c.secretValues(ctx, pipeline, names)
-	if err != nil {
-		return err
-	}
-	f := &follower{client: c, job: job, options: options, values: values, out: out}
-	return wait.PollUntilContextCancel(ctx, interval, true, f.poll)
-}
-
-type follower struct {
-	client  *Client
-	job     *batchv1.Job
-	options LogOptions
-	values  []string
-	out     io.Writer
-	// done is the last pod whose log was copied, count how many were.
-	done  string
-	count int
-}
-
-func (f *follower) poll(ctx context.Context) (bool, error) {
-	over, err := f.over(ctx)
-	if err != nil {
-		return false, err
-	}
-	pods, err := f.client.podsOf(ctx, f.job)
-	if err != nil {
-		return false, err
-	}
-	if len(pods) == 0 || pods[len(pods)-1].Name == f.done {
-		if over && f.count == 0 {
-			return false, fmt.Errorf("%w: Job %s has ended without any; see pipelinectl diagnose %s", ErrNoLogs, f.job.Name, f.job.Name)
-		}
-		return over, nil
-	}
-	newest := &pods[len(pods)-1]
-	if f.count > 0 {
-		fmt.Fprintf(f.out, "==> attempt %d, pod %s <==\n", len(pods), newest.Name)
-	}
-	err = f.client.copyRedacted(ctx, newest, f.options, f.values, f.out)
-	if errors.Is(err, ErrNoLogs) && !over {
-		return false, nil // It has not started yet.
-	}
-	if err != nil {
-		return false, err
-	}
-	f.done = newest.Name
-	f.count++
-	return false, nil // Another attempt may follow.
-}
-
-// over says that no other attempt will come.
-func (f *follower) over(ctx context.Context) (bool, error) {
-	current, err := f.client.kube.BatchV1().Jobs(f.client.config.Namespace).Get(ctx, f.job.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return true, nil
-	}
-	if err != nil {
-		return false, f.client.failed("read Job "+f.job.Name, err)
-	}
-	return current.UID != f.job.UID || finished(current), nil
 }
 
 // attempts are the pods of a run, oldest first.
@@ -256,23 +185,29 @@ func (c *Client) podsOf(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, er
 }
 
 func (c *Client) copyLog(ctx context.Context, pod *corev1.Pod, options LogOptions, out io.Writer) error {
-	request := &corev1.PodLogOptions{
-		Container: identity.ContainerName, Follow: options.Follow, Previous: options.Previous, Timestamps: options.Timestamps,
-		TailLines: options.TailLines,
-	}
-	stream, err := c.kube.CoreV1().Pods(c.config.Namespace).GetLogs(pod.Name, request).Stream(ctx)
-	if apierrors.IsBadRequest(err) {
-		// The kubelet's way to say that the container has not started.
-		return fmt.Errorf("%w: pod %s, phase %s: %w", ErrNoLogs, pod.Name, pod.Status.Phase, err)
-	}
+	stream, err := c.openLog(ctx, pod, &corev1.PodLogOptions{
+		Container: identity.ContainerName, Previous: options.Previous, Timestamps: options.Timestamps, TailLines: options.TailLines,
+	})
 	if err != nil {
-		return c.failed("read the log of pod "+pod.Name, err)
+		return err
 	}
 	defer func() { _ = stream.Close() }()
 	if _, err := io.Copy(out, stream); err != nil {
 		return c.failed("read the log of pod "+pod.Name+" to its end", err)
 	}
 	return nil
+}
+
+func (c *Client) openLog(ctx context.Context, pod *corev1.Pod, request *corev1.PodLogOptions) (io.ReadCloser, error) {
+	stream, err := c.kube.CoreV1().Pods(c.config.Namespace).GetLogs(pod.Name, request).Stream(ctx)
+	if apierrors.IsBadRequest(err) {
+		// The kubelet's way to say that the container has not started.
+		return nil, fmt.Errorf("%w: pod %s, phase %s: %w", ErrNoLogs, pod.Name, pod.Status.Phase, err)
+	}
+	if err != nil {
+		return nil, c.failed("read the log of pod "+pod.Name, err)
+	}
+	return stream, nil
 }
 
 // pager keeps one page of what is written to it and counts the others: a log may be larger than the memory. Pages are cut

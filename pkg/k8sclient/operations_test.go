@@ -421,6 +421,7 @@ func TestLogs(t *testing.T) {
 		"Run":      {reason: "a run by its id", options: LogOptions{RunID: old.RunID}, want: "an old run\n"},
 		"TooMany":  {reason: "how many there are is told", options: LogOptions{Attempt: 3}, err: "the run has 2 attempts, not 3"},
 		"NoSuch":   {reason: "a run may be gone", options: LogOptions{RunID: testRunID}, err: "has no Job of run " + testRunID},
+		"Previous": {reason: "a container may have been restarted", options: LogOptions{Previous: true}, want: "before the restart of second\n"},
 		"LastLine": {reason: "the kubelet counts", options: LogOptions{TailLines: new(int64(1))}, want: "connect with <redacted>\nlast line without an end"},
 	}
 	for name, tc := range cases {
