@@ -61,6 +61,10 @@ type Config struct {
 	Volumes           []corev1.Volume
 	VolumeMounts      []corev1.VolumeMount
 
+	// SecretKeys are names of fields and variables whose values are kept in the Secret, with all that is below them, beside
+	// those that are known to be secret.
+	SecretKeys []string
+
 	// RevisionHistoryLimit is how many earlier configurations of a pipeline are kept to roll back to.
 	RevisionHistoryLimit int32
 

@@ -58,7 +58,7 @@ func NewObjects(config *Config, pipeline *omapi.IngestionPipeline, service *omap
 	if err != nil {
 		return nil, err
 	}
-	public, overlay := workflow.Split(full)
+	public, overlay := workflow.Split(full, config.SecretKeys...)
 	publicYAML, err := public.YAML()
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func NewObjects(config *Config, pipeline *omapi.IngestionPipeline, service *omap
 	if err := checkSize(full, pipeline); err != nil {
 		return nil, err
 	}
-	entity, err := entityJSON(pipeline)
+	entity, err := entityJSON(config, pipeline)
 	if err != nil {
 		return nil, err
 	}
@@ -337,7 +337,7 @@ func addSidecar(config *Config, spec *corev1.PodSpec, env []corev1.EnvVar) {
 func extraVariables(config *Config, secret string) []corev1.EnvVar {
 	out := make([]corev1.EnvVar, 0, len(config.ExtraEnvVars))
 	for _, variable := range config.ExtraEnvVars {
-		if isSecretVariable(variable) {
+		if isSecretVariable(config, variable) {
 			variable = corev1.EnvVar{Name: variable.Name, ValueFrom: secretRef(secret, variableKey(variable.Name))}
 		}
 		out = append(out, variable)
@@ -345,8 +345,9 @@ func extraVariables(config *Config, secret string) []corev1.EnvVar {
 	return out
 }
 
-func isSecretVariable(variable corev1.EnvVar) bool {
-	return variable.ValueFrom == nil && variable.Value != "" && workflow.Sensitive(variable.Name, variable.Value)
+func isSecretVariable(config *Config, variable corev1.EnvVar) bool {
+	secret := workflow.Sensitive(variable.Name, variable.Value) || workflow.Named(variable.Name, config.SecretKeys)
+	return variable.ValueFrom == nil && variable.Value != "" && secret
 }
 
 // variableKey is the Secret's key for a variable of the user's.
@@ -356,7 +357,7 @@ func variableKey(name string) string { return variablePrefix + name }
 func secretVariables(config *Config) map[string][]byte {
 	out := map[string][]byte{}
 	for _, variable := range config.ExtraEnvVars {
-		if isSecretVariable(variable) {
+		if isSecretVariable(config, variable) {
 			out[variableKey(variable.Name)] = []byte(variable.Value)
 		}
 	}
@@ -387,10 +388,10 @@ func objectMeta(config *Config, pipeline *omapi.IngestionPipeline, name string) 
 }
 
 // entityJSON is the pipeline without its secrets, from which a run's Job is made later.
-func entityJSON(pipeline *omapi.IngestionPipeline) (string, error) {
+func entityJSON(config *Config, pipeline *omapi.IngestionPipeline) (string, error) {
 	stripped := *pipeline
 	stripped.OpenMetadataServerConnection = nil
-	stripped.SourceConfig, _ = workflow.Split(pipeline.SourceConfig)
+	stripped.SourceConfig, _ = workflow.Split(pipeline.SourceConfig, config.SecretKeys...)
 	data, err := json.Marshal(&stripped)
 	if err != nil {
 		return "", fmt.Errorf("encode pipeline %s: %w", pipeline.FQN(), err)

@@ -63,7 +63,7 @@ func (c *Client) runSecret(pipeline *omapi.IngestionPipeline, names identity.Obj
 	if err := checkSize(full, pipeline); err != nil {
 		return nil, err
 	}
-	public, overlay := workflow.Split(full)
+	public, overlay := workflow.Split(full, c.config.SecretKeys...)
 	publicYAML, err := public.YAML()
 	if err != nil {
 		return nil, err

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -30,33 +28,28 @@ func (c *Client) SecretValues(ctx context.Context, fqn string) ([]string, error)
 	return c.secretValues(ctx, pipeline, names)
 }
 
-// secretValues are what a pipeline's runs are given in secret.
+// secretValues are what a pipeline's runs are given in secret, and were: an old run's log shows an old token. So the
+// Secrets of earlier revisions are read too, and those of an application's runs.
 func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) ([]string, error) {
-	fqn := pipeline.FQN()
-	name := names.Secret
-	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, c.failed("read Secret "+name+", whose values are hidden in logs", err)
-	}
-	secrets := []corev1.Secret{*secret}
-	if pipeline.PipelineType == omapi.PipelineApplication {
-		// Runs of an application may have Secrets of their own.
-		list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{
-			LabelSelector: pipelineSelector(names) + "," + identity.LabelRunID,
-		})
-		if err != nil {
-			return nil, c.failed("list the Secrets of pipeline "+fqn+", whose values are hidden in logs", err)
-		}
-		secrets = append(secrets, list.Items...)
+	list, err := c.secrets().list(ctx, pipelineSelector(names))
+	if err != nil {
+		return nil, c.failed("list the Secrets of pipeline "+pipeline.FQN()+", whose values are hidden in logs", err)
 	}
 	var values []string
-	for i := range secrets {
-		overlay, err := workflow.ParseOverlay(string(secrets[i].Data[secretKey]))
+	for _, o := range list {
+		secret, _ := o.(*corev1.Secret)
+		if !owned(secret, pipeline.FQN()) {
+			continue
+		}
+		if secret.Type == revisionType {
+			secret = secretOf(secret)
+		}
+		overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
 		if err != nil {
-			return nil, fmt.Errorf("secret %s: %w", secrets[i].Name, err)
+			return nil, fmt.Errorf("secret %s: %w", o.GetName(), err)
 		}
 		values = append(values, overlay.Values()...)
-		for key, value := range secrets[i].Data {
+		for key, value := range secret.Data {
 			if strings.HasPrefix(key, variablePrefix) {
 				values = append(values, string(value))
 			}

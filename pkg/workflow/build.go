@@ -90,13 +90,21 @@ func Build(pipeline *omapi.IngestionPipeline, service *omapi.Service) (Config, e
 	if pipeline.EnableStreamableLogs {
 		config["enableStreamableLogs"] = true
 	}
+	parts := ingestion
 	if pipeline.PipelineType == omapi.PipelineApplication {
-		return application(config, pipeline)
+		parts = application
 	}
-	return ingestion(config, pipeline, service)
+	config, err := parts(config, pipeline, service)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckMasks(config); err != nil {
+		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), err)
+	}
+	return config, nil
 }
 
-func application(config Config, pipeline *omapi.IngestionPipeline) (Config, error) {
+func application(config Config, pipeline *omapi.IngestionPipeline, _ *omapi.Service) (Config, error) {
 	app, ok := pipeline.SourceConfig["config"].(map[string]any)
 	class, _ := app["sourcePythonClass"].(string)
 	if !ok || class == "" {

@@ -24,46 +24,68 @@ type Overlay map[string]any
 var (
 	// Names that OpenMetadata's schemas mark as password, and their kin. Anchored at the end, so that
 	// secretsManagerProvider and tokenUri are not taken for secrets.
-	sensitiveName = regexp.MustCompile(`(?i)(password|passwd|passphrase|token|secret|secretkey|apikey|accesskey|privatekey|privatekeyconfig|credentials?string|connectionstring|sas)$`)
+	sensitiveName = regexp.MustCompile(`(?i)(password|passwd|passphrase|token|secret|authorization|(secret|api|access|private|ssl|account|shared|encryption|signing)key|privatekeyconfig|credentials?string|connectionstring|webhook(url)?|sas)$`)
+	// Short ones are words of their own: a path is no PAT, and PWD alone is a folder.
+	sensitiveWord = regexp.MustCompile(`(?i:(^|[_.-])pat$|[_.-]pwd$)|[a-z0-9](Pat|PAT|Pwd|PWD|pwd)$`)
 	// separators are in the names of variables: AWS_SECRET_ACCESS_KEY is a secretAccessKey.
 	separators = strings.NewReplacer("_", "", "-", "")
 	// RFC 6901, section 3.
 	pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
-	// user:password@ in a URL or connection string.
-	passwordInURL = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`)
+	// sensitiveText is a secret under any name: keys and certificates in PEM, a bearer token, an address with a user or
+	// password in it, a webhook of Slack, Microsoft or Discord, a token in a query or a connection string.
+	sensitiveText = regexp.MustCompile(`-----BEGIN |(?i:\bbearer\s+\S{8})|://[^/\s?#@]+@|` +
+		`(?i:https://(hooks\.slack\.com|[\w.-]*webhook\.office\.com|discord(app)?\.com/api/webhooks)/)|` +
+		`(?i:(^|[?&;])\s*[\w.-]*(token|sig|signature|secret|password|pwd|api_?key|access_?key|account_?key)\s*=\s*[^&;\s])`)
 )
 
-// Split takes the secret values out of a configuration. The first result has Placeholder in their place; the
-// configuration given is not changed.
-func Split(config Config) (Config, Overlay) {
-	overlay := Overlay{}
-	public, _ := split(map[string]any(config), "", "", overlay).(map[string]any)
-	return public, overlay
+// wholeSecret are maps whose values are all secret: of a header only its receiver knows what it means.
+const wholeSecret = "extraHeaders"
+
+// Split takes the secret values out of a configuration, those below the given names too. The first result has Placeholder
+// in their place; the configuration given is not changed.
+func Split(config Config, secretKeys ...string) (Config, Overlay) {
+	s := &splitter{keys: append([]string{wholeSecret}, secretKeys...), overlay: Overlay{}}
+	public, _ := s.split(map[string]any(config), "", "", false).(map[string]any)
+	return public, s.overlay
 }
 
-func split(value any, name, pointer string, overlay Overlay) any {
+type splitter struct {
+	keys    []string
+	overlay Overlay
+}
+
+// split gives a value without its secrets; whole says that it is one, with all that is below it.
+func (s *splitter) split(value any, name, pointer string, whole bool) any {
+	whole = whole || Named(name, s.keys)
 	switch v := value.(type) {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, child := range v {
-			out[key] = split(child, key, pointer+"/"+escapePointer(key), overlay)
+			out[key] = s.split(child, key, pointer+"/"+escapePointer(key), whole)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, child := range v {
-			out[i] = split(child, name, pointer+"/"+strconv.Itoa(i), overlay)
+			out[i] = s.split(child, name, pointer+"/"+strconv.Itoa(i), whole)
 		}
 		return out
 	case nil, bool:
 		return v
 	default:
-		if !Sensitive(name, v) {
+		if v == "" || v == Placeholder || !whole && !Sensitive(name, v) {
 			return v
 		}
-		overlay[pointer] = v
+		s.overlay[pointer] = v
 		return Placeholder
 	}
+}
+
+// Named says that a name is one of the list, however it is written: DB_KEY is dbKey.
+func Named(name string, list []string) bool {
+	return slices.ContainsFunc(list, func(other string) bool {
+		return strings.EqualFold(separators.Replace(name), separators.Replace(other))
+	})
 }
 
 // Sensitive says that a value is a secret, by its name or by what it holds. It looks at numbers too: a password of
@@ -73,7 +95,46 @@ func Sensitive(name string, value any) bool {
 	if ok && (text == "" || text == Placeholder) {
 		return false
 	}
-	return sensitiveName.MatchString(separators.Replace(name)) || ok && passwordInURL.MatchString(text)
+	if name == "OLDPWD" { // A shell's.
+		return false
+	}
+	return sensitiveName.MatchString(separators.Replace(name)) || sensitiveWord.MatchString(name) || ok && sensitiveText.MatchString(text)
+}
+
+// ErrMasked is a secret that the server has not told; the error names its path.
+var ErrMasked = errors.New("secret value is masked")
+
+// mask is what OpenMetadata shows of a password to those who may not see it (PasswordEntityMasker).
+var mask = regexp.MustCompile(`^\*{5,}$`)
+
+// CheckMasks refuses a configuration with masks in place of its secrets.
+func CheckMasks(config Config) error {
+	var found []string
+	walk(map[string]any(config), "", func(pointer string, value any) {
+		if text, ok := value.(string); ok && mask.MatchString(text) {
+			found = append(found, pointer)
+		}
+	})
+	if len(found) == 0 {
+		return nil
+	}
+	slices.Sort(found)
+	return fmt.Errorf("%w: %s; OpenMetadata shows it to a bot's token only, or put the value in", ErrMasked, strings.Join(found, ", "))
+}
+
+func walk(value any, pointer string, see func(pointer string, value any)) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, child := range v {
+			walk(child, pointer+"/"+escapePointer(key), see)
+		}
+	case []any:
+		for i, child := range v {
+			walk(child, pointer+"/"+strconv.Itoa(i), see)
+		}
+	default:
+		see(pointer, value)
+	}
 }
 
 // Merge puts the values of the overlay back in the places of their placeholders. A placeholder without a value

@@ -44,13 +44,23 @@ func TestSplitAndMerge(t *testing.T) {
 			config: "a: {secretsManagerProvider: db, tokenUri: 'https://x', password: '', isSecret: true}",
 			want:   Overlay{},
 		},
+		"Headers": {
+			reason: "what a header means only its receiver knows",
+			config: "server: {extraHeaders: {X-Tenant: one, Authorization: 'Basic eA=='}}",
+			want:   Overlay{"/server/extraHeaders/X-Tenant": "one", "/server/extraHeaders/Authorization": "Basic eA=="},
+		},
+		"Listed": {
+			reason: "the user knows of more, written in any way, and of whole parts",
+			config: "source: {houseNumber: 7, HOUSE_NUMBER: x, parts: {a: [1, {b: two}], on: true}}",
+			want:   Overlay{"/source/houseNumber": 7, "/source/HOUSE_NUMBER": "x", "/source/parts/a/0": 1, "/source/parts/a/1/b": "two"},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			config, err := Parse(tc.config)
 			require.NoError(t, err)
-			public, overlay := Split(config)
+			public, overlay := Split(config, "houseNumber", "parts")
 			assert.Equal(t, tc.want, overlay, tc.reason)
 
 			text, err := public.YAML()
@@ -90,12 +100,74 @@ func TestWholeNumbers(t *testing.T) {
 	assert.Equal(t, []string{"1234567890"}, overlay.Values(), "as it is printed, so that it is found in a log")
 }
 
-func TestSensitiveNamesOfVariables(t *testing.T) {
+func TestSensitive(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]bool{
-		"AWS_SECRET_ACCESS_KEY": true, "DJANGO_SECRET_KEY": true, "SSH_PRIVATE_KEY": true, "DB_PASSWORD": true, "api-key": true,
-		"secretsManagerProvider": false, "TOKEN_URI": false, "KEYBOARD": false, "AWS_REGION": false,
-	} {
-		assert.Equal(t, want, Sensitive(name, "value"), name)
+	cases := map[string]struct {
+		reason string
+		yes    []string
+		no     []string
+	}{
+		"Variables": {
+			reason: "names of variables have separators",
+			yes:    []string{"AWS_SECRET_ACCESS_KEY", "DJANGO_SECRET_KEY", "SSH_PRIVATE_KEY", "DB_PASSWORD", "api-key", "DB_PWD", "GITHUB_PAT", "PAT"},
+			no:     []string{"secretsManagerProvider", "TOKEN_URI", "KEYBOARD", "AWS_REGION", "PWD", "OLDPWD", "PATH", "COMPAT", "CLASSPATH"},
+		},
+		"Fields": {
+			reason: "names of OpenMetadata's schemas",
+			yes: []string{
+				"sslKey", "accountKey", "sharedKey", "encryptionKey", "privateKeyPassphrase", "snowflakePrivatekeyPassphrase", "jwtToken", "awsSessionToken", "clientSecret",
+				"authorization", "slackWebhook", "webhookUrl", "githubPat", "dbPwd", "sasToken", "connectionString",
+			},
+			no: []string{
+				"awsAccessKeyId", "privateKeyId", "keyPath", "sslMode", "sslCA", "caCertificatePath", "primaryKey", "partitionKey", "keyspace", "tokenEndpoint", "format",
+				"path", "httpPath", "authProvider", "sourcePythonClass", "databases", "stageFileLocation", "includeTags",
+			},
+		},
 	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, key := range tc.yes {
+				assert.True(t, Sensitive(key, "value"), "%s: %s", key, tc.reason)
+			}
+			for _, key := range tc.no {
+				assert.False(t, Sensitive(key, "value"), "%s: %s", key, tc.reason)
+			}
+		})
+	}
+}
+
+func TestSensitiveTexts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"-----BEGIN RSA PRIVATE KEY-----\nMIIE":                               true,
+		"Bearer eyJhbGciOi":                                                   true,
+		"postgres://me:pw@db/x":                                               true,
+		"https://ghp_abc@github.com/x.git":                                    true,
+		"https://hooks.slack.com/services/T0/B0/x":                            true,
+		"https://acme.webhook.office.com/webhookb2/x":                         true,
+		"https://x.blob.core.windows.net/c?sv=1&sig=abc":                      true,
+		"https://x/y?access_token=abc":                                        true,
+		"DefaultEndpointsProtocol=https;AccountName=a;AccountKey=b":           true,
+		"jdbc:sqlserver://h;databaseName=d;password=pw":                       true,
+		"https://openmetadata.example.com/api":                                false,
+		"https://x/y?sort=asc&limit=10":                                       false,
+		"https://x/y?email=a@b":                                               false,
+		"mysql.example.com:3306":                                              false,
+		"/etc/ca/ca.pem":                                                      false,
+		"^(orders|token)$":                                                    false,
+		"a bearer of news":                                                    false,
+		"signature of the table: x = y":                                       false,
+		"org.openmetadata.service.clients.pipeline.k8s.K8sPipelineClient.key": false,
+	} {
+		assert.Equal(t, want, Sensitive("value", text), text)
+	}
+}
+
+func TestCheckMasks(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, CheckMasks(Config{"filter": "***", "list": []any{"*", ".*"}, "password": "a*****"}), "asterisks are in patterns too")
+	err := CheckMasks(Config{"b/c": []any{map[string]any{"password": "*********"}}, "a": "*****"})
+	require.ErrorIs(t, err, ErrMasked)
+	require.ErrorContains(t, err, "/a, /b~1c/0/password")
 }

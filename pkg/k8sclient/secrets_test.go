@@ -1,0 +1,127 @@
+package k8sclient
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/workflow"
+)
+
+// secretInput are the secrets of a pipeline by where they stand; each value has hunter in it.
+func secretInput() map[string]any {
+	return map[string]any{
+		"dbtConfigSource": map[string]any{
+			"dbtSecurityConfig": map[string]any{"awsConfig": map[string]any{"awsSecretAccessKey": "hunter-aws", "awsSessionToken": "hunter-session"}},
+			"accountKey":        "hunter-account", "gitlabPat": "hunter-pat", "dbPwd": "hunter-pwd",
+		},
+		"sslConfig":    map[string]any{"sslKey": "-----BEGIN PRIVATE KEY-----\nhunter-ssl\n-----END PRIVATE KEY-----\n"},
+		"extraHeaders": map[string]any{"X-Tenant": "hunter-tenant"},
+		"endpoint":     "https://hooks.slack.com/services/hunter-slack",
+		"uri":          "https://x.example/blob?sv=1&sig=hunter-sig",
+		"repository":   "https://hunter-user@git.example/x.git",
+		"list":         []any{map[string]any{"password": "hunter-list"}},
+		"header":       "Bearer hunter-bearer",
+		"houseNumber":  "hunter-house",
+	}
+}
+
+// TestNoSecretLeaves looks for each secret of the input in every object but the Secrets, and in every result.
+func TestNoSecretLeaves(t *testing.T) {
+	t.Parallel()
+	const secrets = 15 // With the token and the variable.
+	cases := map[string]struct {
+		reason string
+		edit   func(*omapi.IngestionPipeline)
+	}{
+		"Source": {reason: "a source's configuration", edit: func(p *omapi.IngestionPipeline) { p.SourceConfig = map[string]any{"config": secretInput()} }},
+		"Application": {reason: "both configurations of an application", edit: func(p *omapi.IngestionPipeline) {
+			p.PipelineType = omapi.PipelineApplication
+			p.SourceConfig = map[string]any{"config": map[string]any{"sourcePythonClass": "a.B", "appConfig": secretInput(), "appPrivateConfig": secretInput()}}
+		}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.client.config.SecretKeys = []string{"houseNumber"}
+			w.client.config.ExtraEnvVars = []corev1.EnvVar{{Name: "CI_PAT", Value: "hunter-variable"}}
+			pipeline := newPipeline(withToken("hunter-token"), tc.edit)
+			deployed, err := deploy(t, w.client, pipeline)
+			require.NoError(t, err)
+			run, job := w.start(t)
+			w.addPod(t, "p", job, 1, corev1.PodStatus{})
+			values, err := w.client.SecretValues(t.Context(), testFQN)
+			require.NoError(t, err)
+			hunters := map[string]bool{}
+			for _, value := range values {
+				if strings.Contains(value, "hunter") {
+					hunters[value] = true
+				}
+			}
+			assert.Len(t, hunters, secrets, "%s: all are in the Secret", tc.reason)
+			w.kube.setLog("p", strings.Join(values, "\n"))
+
+			for key, text := range w.kube.contents(t, "configmaps", "cronjobs", "jobs", "pods") {
+				assert.NotContains(t, text, "hunter", key)
+			}
+			outputs := map[string]any{"deploy": deployed, "run": run}
+			for what, get := range map[string]func() (any, error){
+				"deployed": func() (any, error) { return w.client.Deployed(t.Context(), testFQN) },
+				"status":   func() (any, error) { return w.client.Status(t.Context(), testFQN) },
+				"list":     func() (any, error) { return w.client.List(t.Context(), "") },
+				"history":  func() (any, error) { return w.client.History(t.Context(), testFQN) },
+				"queued":   func() (any, error) { return w.client.QueuedRuns(t.Context(), testFQN) },
+				"health":   func() (any, error) { return w.client.Health(t.Context()), nil },
+				"page":     func() (any, error) { return w.client.LogPage(t.Context(), testFQN, "", "") },
+			} {
+				outputs[what], err = get()
+				require.NoError(t, err, what)
+			}
+			w.setPod("p", endedPod())
+			outputs["delete"], err = w.client.Delete(t.Context(), testFQN)
+			require.NoError(t, err)
+			for what, output := range outputs {
+				text, err := json.Marshal(output)
+				require.NoError(t, err)
+				assert.NotContains(t, string(text), "hunter", what)
+				assert.NotContains(t, fmt.Sprintf("%+v", output), "hunter", what)
+			}
+		})
+	}
+}
+
+// TestLogsHideOldSecrets: an old run's log may show what was secret when it ran.
+func TestLogsHideOldSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withToken("old-token"))
+	run, job := w.start(t)
+	w.addPod(t, "p", job, 1, corev1.PodStatus{})
+	w.end(run.JobName, batchv1.JobComplete)
+	w.kube.setLog("p", "old-token and new-token\n")
+	_, err := deploy(t, w.client, newPipeline(withToken("new-token")))
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, w.client.Logs(t.Context(), testFQN, LogOptions{}, &out))
+	assert.Equal(t, "<redacted> and <redacted>\n", out.String())
+}
+
+func TestDeployRefusesMasks(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	_, err := deploy(t, newTestClient(t, server), newPipeline(func(p *omapi.IngestionPipeline) {
+		p.SourceConfig = map[string]any{"config": map[string]any{"password": "*********"}}
+	}))
+	require.ErrorIs(t, err, workflow.ErrMasked)
+	require.ErrorContains(t, err, "pipeline mysql_prod.nightly")
+	require.ErrorContains(t, err, "/source/sourceConfig/config/password")
+	assert.Empty(t, server.names())
+}
