@@ -27,7 +27,7 @@ func TestConfig(t *testing.T) {
 	}{
 		"Text": {
 			reason: "the defaults", args: []string{"config"}, file: "config.txt",
-			warnings: []string{"warning: ingestionImage: docker.getcollate.io/openmetadata/ingestion:latest moves"},
+			warnings: []string{"warning: ingestionImage: docker.getcollate.io/openmetadata/ingestion:latest is whatever is newest"},
 		},
 		"Flags": {
 			reason: "where a value comes from is told, and no secret",

@@ -6,16 +6,22 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/util/validation"
 	fieldpath "k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
 // ErrConfig is wrapped by every error about the configuration.
@@ -73,6 +79,11 @@ type Config struct {
 	// MetadataAPIEndpoint is OpenMetadata's address as the pods reach it, with /api. It is used for pipelines
 	// that bring no connection of their own.
 	MetadataAPIEndpoint string
+	// VerifySSL and CACertificate, a path, say how the pods check OpenMetadata's certificate, and AuthProvider is no-auth for a
+	// server that wants no token. They too are for pipelines that bring no connection of their own.
+	VerifySSL     omapi.VerifySSL
+	CACertificate string
+	AuthProvider  string
 	// HostIP is what HostIP answers, where it is set.
 	HostIP string
 	// IngestionIPInfoEnabled is false where HostIP shall answer nothing.
@@ -119,6 +130,8 @@ func DefaultConfig() Config {
 		RunAsNonRoot:                  true,
 		RevisionHistoryLimit:          5,
 		Enabled:                       true,
+		VerifySSL:                     omapi.VerifyNoSSL,
+		AuthProvider:                  "openmetadata",
 		IngestionIPInfoEnabled:        true,
 	}
 }
@@ -155,6 +168,11 @@ func (e indented) Unwrap() []error { return e }
 // Validate gives all that is wrong at once. What it lets through the API server takes too, as far as that is known
 // before a pipeline is.
 func (c *Config) Validate() error {
+	p := c.validate()
+	return p.join()
+}
+
+func (c *Config) validate() problems {
 	var p problems
 	if messages := validation.IsDNS1123Label(c.Namespace); len(messages) > 0 {
 		p.addf("namespace", "%q is not a namespace's name: %s", c.Namespace, strings.Join(messages, "; "))
@@ -162,9 +180,13 @@ func (c *Config) Validate() error {
 	if messages := validation.IsDNS1123Subdomain(c.ServiceAccountName); len(messages) > 0 {
 		p.addf("serviceAccountName", "%q is not a service account's name: %s", c.ServiceAccountName, strings.Join(messages, "; "))
 	}
-	if strings.TrimSpace(c.IngestionImage) == "" {
-		p.addf("ingestionImage", "is empty; give an image such as openmetadata/ingestion:1.12.6")
+	if c.PriorityClassName != "" {
+		if messages := validation.IsDNS1123Subdomain(c.PriorityClassName); len(messages) > 0 {
+			p.addf("priorityClassName", "%q is not a priority class's name: %s", c.PriorityClassName, strings.Join(messages, "; "))
+		}
 	}
+	c.validateImages(&p)
+	c.validateServer(&p)
 	if modes := []SidecarMode{SidecarAuto, SidecarAlways, SidecarNever}; !slices.Contains(modes, c.Sidecar) {
 		p.addf("sidecar", "%q is not one of %v", c.Sidecar, modes)
 	}
@@ -181,7 +203,131 @@ func (c *Config) Validate() error {
 	c.validateMetadata(&p)
 	c.validateSeccomp(&p)
 	c.validateVolumes(&p)
-	return p.join()
+	c.validateScheduling(&p)
+	return p
+}
+
+// imageName is the grammar of an image's name (github.com/distribution/reference): a registry with a port, a path, a tag
+// and a digest.
+var imageName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z0-9+._-]+:[0-9a-fA-F]{32,})?$`)
+
+func (c *Config) validateImages(p *problems) {
+	const example = "such as openmetadata/ingestion:1.12.6"
+	if c.IngestionImage == "" {
+		p.addf("ingestionImage", "is empty; give an image %s", example)
+	}
+	for parameter, image := range map[string]string{"ingestionImage": c.IngestionImage, "exitHandlerImage": c.ExitHandlerImage} {
+		if image != "" && !imageName.MatchString(image) {
+			p.addf(parameter, "%q is not an image %s, or one with registry, port and digest", image, example)
+		}
+	}
+}
+
+func (c *Config) validateServer(p *problems) {
+	switch modes := []omapi.VerifySSL{omapi.VerifyNoSSL, omapi.VerifyIgnore, omapi.VerifyValidate}; {
+	case c.VerifySSL != "" && !slices.Contains(modes, c.VerifySSL):
+		p.addf("verifySSL", "%q is not one of %v", c.VerifySSL, modes)
+	case c.VerifySSL == omapi.VerifyValidate && c.CACertificate == "":
+		p.addf("sslConfig", "verifySSL is validate, so caCertificate has to be the path of the certificate authority's file in the pods")
+	}
+}
+
+// validateScheduling checks what the API server would refuse of every run's pod, after the run has begun.
+func (c *Config) validateScheduling(p *problems) {
+	for _, toleration := range c.Tolerations {
+		validateToleration(p, toleration)
+	}
+	if c.Affinity == nil {
+		return
+	}
+	if node := c.Affinity.NodeAffinity; node != nil {
+		if required := node.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
+			if len(required.NodeSelectorTerms) == 0 {
+				p.addf("affinity", "nodeAffinity has no nodeSelectorTerms")
+			}
+			for _, term := range required.NodeSelectorTerms {
+				validateNodeTerm(p, term)
+			}
+		}
+		for _, preferred := range node.PreferredDuringSchedulingIgnoredDuringExecution {
+			validateWeight(p, preferred.Weight)
+			validateNodeTerm(p, preferred.Preference)
+		}
+	}
+	if pod := c.Affinity.PodAffinity; pod != nil {
+		validatePodTerms(p, pod.RequiredDuringSchedulingIgnoredDuringExecution, pod.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if pod := c.Affinity.PodAntiAffinity; pod != nil {
+		validatePodTerms(p, pod.RequiredDuringSchedulingIgnoredDuringExecution, pod.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+}
+
+// validateToleration has the rules of ValidateTolerations in k8s.io/kubernetes/pkg/apis/core/validation.
+func validateToleration(p *problems, t corev1.Toleration) {
+	const parameter = "tolerations"
+	if t.Key != "" {
+		for _, message := range validation.IsQualifiedName(t.Key) {
+			p.addf(parameter, "key %q: %s", t.Key, message)
+		}
+	}
+	switch t.Operator {
+	case corev1.TolerationOpExists:
+		if t.Value != "" {
+			p.addf(parameter, "key %q: operator Exists takes no value", t.Key)
+		}
+	case corev1.TolerationOpEqual, "":
+		if t.Key == "" {
+			p.addf(parameter, "one without a key has operator Exists")
+		}
+		for _, message := range validation.IsValidLabelValue(t.Value) {
+			p.addf(parameter, "key %q, value %q: %s", t.Key, t.Value, message)
+		}
+	default:
+		p.addf(parameter, "key %q: operator %q is not one of Exists, Equal", t.Key, t.Operator)
+	}
+	switch t.Effect {
+	case "", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+	default:
+		p.addf(parameter, "key %q: effect %q is not one of NoSchedule, PreferNoSchedule, NoExecute", t.Key, t.Effect)
+	}
+	if t.TolerationSeconds != nil && t.Effect != corev1.TaintEffectNoExecute {
+		p.addf(parameter, "key %q: tolerationSeconds is for effect NoExecute", t.Key)
+	}
+}
+
+func validateNodeTerm(p *problems, term corev1.NodeSelectorTerm) {
+	operators := map[corev1.NodeSelectorOperator]selection.Operator{
+		corev1.NodeSelectorOpIn: selection.In, corev1.NodeSelectorOpNotIn: selection.NotIn, corev1.NodeSelectorOpExists: selection.Exists,
+		corev1.NodeSelectorOpDoesNotExist: selection.DoesNotExist, corev1.NodeSelectorOpGt: selection.GreaterThan, corev1.NodeSelectorOpLt: selection.LessThan,
+	}
+	for _, expression := range term.MatchExpressions {
+		if _, err := labels.NewRequirement(expression.Key, operators[expression.Operator], expression.Values); err != nil {
+			p.addf("affinity", "nodeAffinity, key %q, operator %q: %v", expression.Key, expression.Operator, err)
+		}
+	}
+}
+
+func validatePodTerms(p *problems, terms []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
+	for _, weighted := range preferred {
+		validateWeight(p, weighted.Weight)
+		terms = append(slices.Clip(terms), weighted.PodAffinityTerm)
+	}
+	for _, term := range terms {
+		for _, message := range validation.IsQualifiedName(term.TopologyKey) {
+			p.addf("affinity", "topologyKey %q: %s", term.TopologyKey, message)
+		}
+		if term.LabelSelector != nil {
+			for _, err := range metav1validation.ValidateLabelSelector(term.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, fieldpath.NewPath("labelSelector")) {
+				p.addf("affinity", "%v", err)
+			}
+		}
+	}
+}
+
+func validateWeight(p *problems, weight int32) {
+	if weight < 1 || weight > 100 {
+		p.addf("affinity", "weight %d is not between 1 and 100", weight)
+	}
 }
 
 func (c *Config) validateNumbers(p *problems) {
@@ -219,15 +365,24 @@ func (c *Config) validateResources(p *problems) {
 			if quantity.Sign() < 0 {
 				p.addf(parameter, "%s: %s is less than 0", name, quantity.String())
 			}
+			if !isResource(name) {
+				p.addf(parameter, "%q is not a resource of a container; it has cpu, memory, ephemeral-storage, hugepages-SIZE, and others with a domain, such as nvidia.com/gpu", name)
+			}
 		}
 	}
 }
 
+func isResource(name corev1.ResourceName) bool {
+	if strings.Contains(string(name), "/") {
+		return len(validation.IsQualifiedName(string(name))) == 0
+	}
+	return slices.Contains([]corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}, name) ||
+		strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+}
+
 func (c *Config) validateMetadata(p *problems) {
-	for key := range c.PodAnnotations {
-		if messages := validation.IsQualifiedName(strings.ToLower(key)); len(messages) > 0 {
-			p.addf("podAnnotations", "%q is not an annotation's name: %s", key, strings.Join(messages, "; "))
-		}
+	for _, err := range apivalidation.ValidateAnnotations(c.PodAnnotations, fieldpath.NewPath("podAnnotations")) {
+		p.addf("podAnnotations", "%v: %s", err.BadValue, err.Detail)
 	}
 	for parameter, set := range map[string]map[string]string{"podLabels": c.PodLabels, "nodeSelector": c.NodeSelector} {
 		for _, err := range metav1validation.ValidateLabels(set, fieldpath.NewPath(parameter)) {
@@ -256,6 +411,8 @@ func (c *Config) validateSeccomp(p *problems) {
 	case corev1.SeccompProfileTypeLocalhost:
 		if c.SeccompProfile.LocalhostProfile == nil || *c.SeccompProfile.LocalhostProfile == "" {
 			p.addf("seccompProfile", "type Localhost needs localhostProfile, a path below the kubelet's seccomp folder")
+		} else if path := *c.SeccompProfile.LocalhostProfile; !filepath.IsLocal(path) || filepath.Clean(path) == "." {
+			p.addf("seccompProfile", "localhostProfile %q is not a path below the kubelet's seccomp folder", path)
 		}
 	default:
 		p.addf("seccompProfile", "%q is not one of RuntimeDefault, Localhost, Unconfined", c.SeccompProfile.Type)
@@ -292,11 +449,20 @@ func (c *Config) Warnings() []string {
 	if c.StartingDeadlineSeconds > 0 && c.StartingDeadlineSeconds < controllerInterval {
 		out = append(out, fmt.Sprintf("startingDeadlineSeconds: the CronJob controller looks every %d s, with %d it misses ticks", controllerInterval, c.StartingDeadlineSeconds))
 	}
-	if strings.HasSuffix(c.IngestionImage, ":latest") || !strings.ContainsAny(imageTag(c.IngestionImage), ":@") {
-		out = append(out, "ingestionImage: "+c.IngestionImage+" moves; pin the tag to the server's version, the two must fit")
+	if moves(c.IngestionImage) {
+		out = append(out, "ingestionImage: "+c.IngestionImage+" "+movingImage+"; "+pinImage)
 	}
 	return out
 }
 
-// imageTag is what follows the last slash, where a tag or digest is.
-func imageTag(image string) string { return image[strings.LastIndex(image, "/")+1:] }
+// What is told of an image whose name moves.
+const (
+	movingImage = "is whatever is newest when a node pulls it"
+	pinImage    = "name the version of the OpenMetadata server, as the two must fit, or a digest"
+)
+
+// moves says that an image's name may mean another image tomorrow.
+func moves(image string) bool {
+	last := image[strings.LastIndex(image, "/")+1:]
+	return !strings.Contains(image, "@") && (!strings.Contains(last, ":") || strings.HasSuffix(last, ":latest"))
+}

@@ -1,9 +1,11 @@
 package k8sclient
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -31,7 +33,46 @@ func TestLoadConfigTakes(t *testing.T) {
 		environ, flags []string
 		want           func(*Config)
 	}{
-		"Defaults": {reason: "all parameters have OpenMetadata's defaults", want: func(*Config) {}},
+		"Defaults": {reason: "without any source nothing is changed", want: func(*Config) {}},
+		"Section": {
+			reason: "the section may stand alone too",
+			file:   "className: " + clientClass + "\nmetadataApiEndpoint: http://om/api\nparameters: {namespace: data}\n",
+			want:   func(c *Config) { c.Namespace, c.MetadataAPIEndpoint = "data", "http://om/api" },
+		},
+		"References": {
+			reason: "references are within texts too, several of them, with braces in a default",
+			file: "pipelineServiceClientConfiguration:\n  metadataApiEndpoint: http://${OM_HOST}:${OM_PORT:-8585}/api\n" +
+				"  parameters:\n    ingestionImage: ${IMAGE:-\"openmetadata/ingestion\"}:${TAG:-1.10}\n    serviceAccountName: ${A:-${B:-c}}\n" +
+				"    nodeSelector: '${NODES:-{disk: ssd}}'\n",
+			environ: []string{"OM_HOST=om"},
+			want: func(c *Config) {
+				c.MetadataAPIEndpoint, c.IngestionImage, c.ServiceAccountName = "http://om:8585/api", "openmetadata/ingestion:1.10", "c"
+				c.NodeSelector = map[string]string{"disk": "ssd"}
+			},
+		},
+		"Server": {
+			reason: "how the pods reach the server, with the keys of older servers, and those that are not ours",
+			file: "pipelineServiceClientConfiguration:\n  apiEndpoint: http://localhost:8080\n  healthCheckInterval: 300\n  logStorageConfiguration: {type: default}\n" +
+				"  queuedStatusTimeoutSeconds: 60\n  verifySSL: validate\n  sslConfig: {certificatePath: /etc/ca.pem}\n  authProvider: no-auth\n",
+			want: func(c *Config) { c.VerifySSL, c.CACertificate, c.AuthProvider = "validate", "/etc/ca.pem", "no-auth" },
+		},
+		"NoCA": {
+			reason: "a server's own configuration has an empty path", file: "verifySSL: no-ssl\nsslConfig: {certificatePath: ''}\n", want: func(*Config) {},
+		},
+		"Images": {
+			reason: "a registry has a port, and an image a digest",
+			file:   "ingestionImage: localhost:5000/a/b-c/d_e:1.2@sha256:" + strings.Repeat("a1", 32) + "\nexitHandlerImage: exithandler\n",
+			want: func(c *Config) {
+				c.IngestionImage, c.ExitHandlerImage = "localhost:5000/a/b-c/d_e:1.2@sha256:"+strings.Repeat("a1", 32), "exithandler"
+			},
+		},
+		"OtherResources": {
+			reason: "there are more than cpu and memory", file: "resources: {limits: {nvidia.com/gpu: 1, ephemeral-storage: 1Gi}}\n",
+			want: func(c *Config) {
+				c.Resources.Limits["nvidia.com/gpu"] = resource.MustParse("1")
+				c.Resources.Limits[corev1.ResourceEphemeralStorage] = resource.MustParse("1Gi")
+			},
+		},
 		"Parameters": {
 			reason: "the parameters may stand alone",
 			file:   "namespace: data\nbackoffLimit: 1\n",
@@ -64,11 +105,11 @@ func TestLoadConfigTakes(t *testing.T) {
 		"KubernetesForms": {
 			reason: "Kubernetes' own shapes are taken as they are",
 			file: "extraEnvVars:\n- 'A:1:2'\n- {name: B, valueFrom: {secretKeyRef: {name: s, key: k}}}\n" +
-				"tolerations: [{key: dedicated, operator: Exists, tolerationSeconds: 5}]\nseccompProfileType: RuntimeDefault\n" +
+				"tolerations: [{key: dedicated, operator: Exists, effect: NoExecute, tolerationSeconds: 5}]\nseccompProfileType: RuntimeDefault\n" +
 				"volumes: [{name: ca, secret: {secretName: trino}}]\nvolumeMounts: [{name: ca, mountPath: /etc/ca}]\n",
 			want: func(c *Config) {
 				c.ExtraEnvVars = []corev1.EnvVar{{Name: "A", Value: "1:2"}, {Name: "B", ValueFrom: secretRef("s", "k")}}
-				c.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists, TolerationSeconds: new(int64(5))}}
+				c.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(5))}}
 				c.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
 				c.Volumes = []corev1.Volume{{Name: "ca", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "trino"}}}}
 				c.VolumeMounts = []corev1.VolumeMount{{Name: "ca", MountPath: "/etc/ca"}}
@@ -91,7 +132,7 @@ func TestLoadConfigTakes(t *testing.T) {
 		"Strength": {
 			reason:  "a flag is stronger than a variable, which is stronger than the file",
 			file:    "namespace: file\nbackoffLimit: 1\nserviceAccountName: file\n",
-			environ: []string{"K8S_NAMESPACE=variable", "K8S_BACKOFF_LIMIT=2", "K8S_INGESTION_IMAGE=", "K8S_LIMITS_CPU=4", "K8S_OTHER_PROGRAM=x"},
+			environ: []string{"K8S_NAMESPACE=variable", "K8S_BACKOFF_LIMIT=2", "K8S_INGESTION_IMAGE=", "K8S_LIMITS_CPU=4", "K8S_OTHER_PROGRAM=x", "K8S_HOST=1.2.3.4"},
 			flags:   []string{"namespace=flag"},
 			want: func(c *Config) {
 				c.Namespace, c.BackoffLimit, c.ServiceAccountName = "flag", 2, "file"
@@ -111,6 +152,59 @@ func TestLoadConfigTakes(t *testing.T) {
 	}
 }
 
+// TestDefaultConfig compares with OpenMetadata's K8sPipelineClientConfig, but for what is our own.
+func TestDefaultConfig(t *testing.T) {
+	t.Parallel()
+	got := map[string]any{}
+	config := DefaultConfig()
+	for _, p := range parameters() {
+		data, err := json.Marshal(p.get(&config))
+		require.NoError(t, err)
+		got[p.name] = string(data)
+	}
+	for name, want := range map[string]string{
+		"namespace": `"openmetadata-pipelines"`, "ingestionImage": `"docker.getcollate.io/openmetadata/ingestion:latest"`, "imagePullPolicy": `"IfNotPresent"`,
+		"imagePullSecrets": "null", "serviceAccountName": `"openmetadata-ingestion"`,
+		"resources.requests.cpu": `"500m"`, "resources.requests.memory": `"1Gi"`, "resources.limits.cpu": `"2"`, "resources.limits.memory": `"4Gi"`,
+		"ttlSecondsAfterFinished": "604800", "activeDeadlineSeconds": "7200", "backoffLimit": "3", "startingDeadlineSeconds": "60",
+		"successfulJobsHistoryLimit": "3", "failedJobsHistoryLimit": "3", "terminationGracePeriodSeconds": "60",
+		"nodeSelector": "null", "podAnnotations": "null", "runAsUser": "1000", "runAsGroup": "1000", "fsGroup": "1000", "runAsNonRoot": "true",
+		"seccompProfile": "null", "extraEnvVars": "null", "tolerations": "null", "enabled": "true", "metadataApiEndpoint": `""`, "verifySSL": `"no-ssl"`,
+		"hostIp": `""`, "ingestionIpInfoEnabled": "true", "authProvider": `"openmetadata"`,
+	} {
+		assert.Equal(t, want, got[name], name)
+	}
+}
+
+func TestLoadConfigWarns(t *testing.T) {
+	t.Parallel()
+	const good = "ingestionImage: a:1\n"
+	cases := map[string]struct {
+		reason  string
+		file    string
+		environ []string
+		want    []string
+	}{
+		"Nothing":   {reason: "there is nothing to say", file: good},
+		"Short":     {reason: "the controller looks every 10 s", file: good + "startingDeadlineSeconds: 9\n", want: []string{"startingDeadlineSeconds: the CronJob controller looks every 10 s, with 9 it misses ticks"}},
+		"Ten":       {reason: "that is enough", file: good + "startingDeadlineSeconds: 10\n"},
+		"Moving":    {reason: "the image is another one tomorrow", file: "ingestionImage: localhost:5000/a\n", want: []string{"ingestionImage: localhost:5000/a is whatever is newest"}},
+		"Variable":  {reason: "another program's, which may be meant for us", file: good, environ: []string{"K8S_HOST=1.2.3.4"}, want: []string{"K8S_HOST: ignored, it is not a parameter's variable; did you mean K8S_HOST_IP?"}},
+		"NewServer": {reason: "a newer server has more", file: "pipelineServiceClientConfiguration: {theFuture: 1, authConfig: {}, parameters: {ingestionImage: 'a:1'}}\n", want: []string{"authConfig: ignored; pods get", "theFuture: ignored; nothing is known of it (file "}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			loaded, err := load(t, tc.file, tc.environ, nil)
+			require.NoError(t, err)
+			require.Len(t, loaded.Warnings, len(tc.want), tc.reason)
+			for i, want := range tc.want {
+				assert.Contains(t, loaded.Warnings[i], want, tc.reason)
+			}
+		})
+	}
+}
+
 func TestLoadConfigRefuses(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -124,8 +218,9 @@ func TestLoadConfigRefuses(t *testing.T) {
 			want: []string{`backoffLimit: "many" is not a whole number, such as 3`, `ttlSecondsAfterFinished: "99999999999" is too large`},
 		},
 		"AllAtOnce": {
-			reason: "each error costs the user a round", file: "namespace: Not_One\nimagePullPolicy: Sometimes\nactiveDeadlineSeconds: 0\nserviceAccountName: A B\n",
-			want: []string{`namespace: "Not_One"`, `imagePullPolicy: "Sometimes"`, "activeDeadlineSeconds: 0", `serviceAccountName: "A B"`},
+			reason: "each error costs the user a round, whether a value cannot be read or cannot be", environ: []string{"K8S_NAMESPCE=x"}, flags: []string{"fsGroup=x"},
+			file: "namespace: Not_One\nimagePullPolicy: Sometimes\nactiveDeadlineSeconds: 0\nserviceAccountName: A B\nbackoffLimit: many\n",
+			want: []string{"K8S_NAMESPCE: is not", `fsGroup: "x"`, `backoffLimit: "many"`, `namespace: "Not_One"`, `imagePullPolicy: "Sometimes"`, "activeDeadlineSeconds: 0", `serviceAccountName: "A B"`},
 		},
 		"Unknown":         {reason: "a misspelt name is told the right one", file: "ingestionImge: x\n", want: []string{"did you mean ingestionImage?"}},
 		"UnknownFar":      {reason: "no name is proposed where none is near", file: "teapot: x\n", want: []string{"teapot: is not a parameter (file"}},
@@ -150,7 +245,43 @@ func TestLoadConfigRefuses(t *testing.T) {
 			want:   []string{"className is org.openmetadata.service.clients.pipeline.airflow.AirflowRESTClient"},
 		},
 		"Reference": {reason: "a reference without a value is not an empty value", file: "namespace: ${NOWHERE}\n", want: []string{"refers to variable NOWHERE, which is not set"}},
-		"NotYAML":   {reason: "any file may be given by mistake", file: "{{", want: []string{"is not YAML with parameters"}},
+		"Misplaced": {
+			reason: "a parameter one level too high would have its default, in silence", file: "pipelineServiceClientConfiguration: {namespace: prod, parameters: {hostIp: 1.2.3.4}}\n",
+			want: []string{"namespace: stands in the wrong place, it belongs in pipelineServiceClientConfiguration.parameters", "hostIp: stands in the wrong place, it belongs beside parameters"},
+		},
+		"MisplacedOutside": {
+			reason: "two levels too", file: "clusterName: om\nbackoffLimit: 1\npipelineServiceClientConfiguration: {}\n",
+			want: []string{"backoffLimit: stands in the wrong place, it belongs in pipelineServiceClientConfiguration.parameters"},
+		},
+		"UnknownBeside":  {reason: "so would a misspelt one", file: "pipelineServiceClientConfiguration: {metadataApiEndpont: http://om/api}\n", want: []string{"metadataApiEndpont: is not a parameter; did you mean metadataApiEndpoint?"}},
+		"ResourcesText":  {reason: "OpenMetadata's own client takes the defaults in silence", file: "resources: [1]\n", want: []string{"is not a map of requests and limits"}},
+		"ResourceName":   {reason: "the API server would refuse the pod", file: "resources: {limits: {mem: 1Gi}}\n", want: []string{`resources.limits: "mem" is not a resource of a container`}},
+		"TolerationsMap": {reason: "OpenMetadata's own client ignores it in silence", file: "tolerations: dedicated\n", want: []string{`tolerations: "dedicated" is not a list or map`}},
+		"TolerationRules": {
+			reason: "the API server would refuse every pod", file: "tolerations: [{key: 'a b', operator: Is, effect: Never}, {value: x}, {key: a, operator: Exists, value: b, tolerationSeconds: 1}]\n",
+			want: []string{
+				`tolerations: key "a b": name part must consist of`, `operator "Is" is not one of Exists, Equal`, `effect "Never" is not one of NoSchedule`, "one without a key has operator Exists",
+				"operator Exists takes no value", "tolerationSeconds is for effect NoExecute",
+			},
+		},
+		"Affinity": {
+			reason: "so it would for an affinity", file: "affinity:\n  nodeAffinity:\n    requiredDuringSchedulingIgnoredDuringExecution:\n      nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In}]}]\n" +
+				"    preferredDuringSchedulingIgnoredDuringExecution: [{weight: 101, preference: {matchExpressions: [{key: zone, operator: Near, values: [a]}]}}]\n" +
+				"  podAntiAffinity:\n    requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {matchLabels: {'a b': c}}}]\n",
+			want: []string{`key "zone", operator "In"`, "weight 101 is not between 1 and 100", `operator "Near"`, `affinity: topologyKey "": name part must be non-empty`, "a b"},
+		},
+		"NoTerms":       {reason: "no term fits no node", file: "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}\n", want: []string{"nodeAffinity has no nodeSelectorTerms"}},
+		"PriorityClass": {reason: "it is an object's name", file: "priorityClassName: Batch Low\n", want: []string{`priorityClassName: "Batch Low" is not a priority class's name`}},
+		"Image":         {reason: "it would be found out when a node pulls it", file: "ingestionImage: http://registry/image\nexitHandlerImage: 'a:1:2'\n", want: []string{`ingestionImage: "http://registry/image" is not an image`, `exitHandlerImage: "a:1:2" is not an image`}},
+		"LongNamespace": {reason: "it has 63 characters at most", file: "namespace: " + strings.Repeat("a", 64) + "\n", want: []string{"must be no more than 63"}},
+		"HistoryLimits": {reason: "the API server would refuse the CronJob", file: "successfulJobsHistoryLimit: -1\nfailedJobsHistoryLimit: -1\n", want: []string{"successfulJobsHistoryLimit: -1 is less than 0", "failedJobsHistoryLimit: -1 is less than 0"}},
+		"Seccomp":       {reason: "the types are told", file: "seccompProfile: Default\n", want: []string{`seccompProfile: "Default" is not one of RuntimeDefault, Localhost, Unconfined`}},
+		"SeccompPath":   {reason: "it is below the kubelet's folder", file: "seccompProfile: 'Localhost:../x'\n", want: []string{`localhostProfile "../x" is not a path below`}},
+		"SeccompNoPath": {reason: "the kubelet has to know which", file: "seccompProfile: Localhost\n", want: []string{"type Localhost needs localhostProfile"}},
+		"VerifySSL":     {reason: "the pods would not reach the server", file: "verifySSL: maybe\n", want: []string{`verifySSL: "maybe" is not one of`}},
+		"VerifyNoCA":    {reason: "nor without a certificate authority", file: "verifySSL: validate\n", want: []string{"sslConfig: verifySSL is validate, so caCertificate has to be"}},
+		"SSLConfig":     {reason: "client certificates are not supported", file: "sslConfig: {sslKey: x}\n", want: []string{`has "sslKey"; only a caCertificate is taken`}},
+		"NotYAML":       {reason: "any file may be given by mistake", file: "{{", want: []string{"is not YAML with parameters"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

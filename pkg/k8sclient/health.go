@@ -117,8 +117,8 @@ func (c *Client) checkServiceAccount(ctx context.Context) Check {
 
 func (c *Client) checkImage() Check {
 	image := c.config.IngestionImage
-	if last := image[strings.LastIndex(image, "/")+1:]; !strings.Contains(image, "@") && (!strings.Contains(last, ":") || strings.HasSuffix(last, ":latest")) {
-		return Check{"ingestion image", CheckWarning, image + " is whatever is newest when a node pulls it", "name the version of the OpenMetadata server, or a digest"}
+	if moves(image) {
+		return Check{"ingestion image", CheckWarning, image + " " + movingImage, pinImage}
 	}
 	return Check{Name: "ingestion image", State: CheckOK, Detail: image}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -56,15 +55,14 @@ func LoadConfig(sources Sources) (*Loaded, error) {
 	}
 	if sources.Path != "" {
 		if err := l.file(sources.Path); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+			l.problems = append(l.problems, err)
 		}
 	}
 	l.variables()
 	l.flags(sources.Flags)
+	// What did not parse has its default here, which is valid.
+	l.problems = append(l.problems, l.out.validate()...)
 	if err := l.problems.join(); err != nil {
-		return nil, err
-	}
-	if err := l.out.Validate(); err != nil {
 		return nil, err
 	}
 	l.out.Warnings = append(l.out.Warnings, l.out.Config.Warnings()...)
@@ -128,24 +126,22 @@ func (l *loader) file(path string) error {
 	}
 	source := "file " + path
 	section, nested := content["pipelineServiceClientConfiguration"]
-	if !nested {
-		l.take(content, source, func(parameter) bool { return true })
+	if !nested && content["className"] == nil && content["parameters"] == nil {
+		l.take(content, source, anywhere)
 		return nil
 	}
-	outer, ok := section.(map[string]any)
-	if !ok {
-		return fmt.Errorf("%s: pipelineServiceClientConfiguration is not a map", path)
+	outer := content
+	if nested {
+		l.misplaced(content, source)
+		var ok bool
+		if outer, ok = section.(map[string]any); !ok {
+			return fmt.Errorf("%s: pipelineServiceClientConfiguration is not a map", path)
+		}
 	}
 	if class := l.expand(outer["className"], "className"); class != nil && class != clientClass {
 		return fmt.Errorf("%s: className is %v, another client's configuration; ours is %s", path, class, clientClass)
 	}
-	// What stands beside the parameters is the server's, and only partly ours.
-	ours := maps.Clone(outer)
-	maps.DeleteFunc(ours, func(name string, _ any) bool {
-		p, known := parameterByName(l.all, name)
-		return !known || !p.outer
-	})
-	l.take(ours, source, func(p parameter) bool { return p.outer })
+	l.take(outer, source, besideParameters)
 	inner := l.expand(outer["parameters"], "parameters")
 	if inner == nil {
 		return nil
@@ -154,25 +150,59 @@ func (l *loader) file(path string) error {
 	if !ok {
 		return fmt.Errorf("%s: pipelineServiceClientConfiguration.parameters is not a map", path)
 	}
-	l.take(parameters, source, func(p parameter) bool { return !p.outer })
+	l.take(parameters, source, inParameters)
 	return nil
 }
 
-// take sets the parameters of a map, where they may stand there.
-func (l *loader) take(values map[string]any, source string, allowed func(parameter) bool) {
+// place is where a parameter stands in a file.
+type place int
+
+const (
+	anywhere place = iota
+	inParameters
+	besideParameters
+)
+
+// allows says whether a parameter may stand there.
+func (at place) allows(p parameter) bool {
+	return at == anywhere || p.outer == (at == besideParameters)
+}
+
+// right says where a parameter that may not stand there has its place.
+func right(p parameter) string {
+	if p.outer {
+		return "beside parameters, in pipelineServiceClientConfiguration"
+	}
+	return "in pipelineServiceClientConfiguration.parameters"
+}
+
+// misplaced finds parameters beside the section: all else there is the server's.
+func (l *loader) misplaced(content map[string]any, source string) {
+	for name := range content {
+		if p, known := parameterByName(l.all, name); known && !p.part {
+			l.problems.addf(name, "stands in the wrong place, it belongs %s (%s)", right(p), source)
+		}
+	}
+}
+
+// take sets the parameters of a map.
+func (l *loader) take(values map[string]any, source string, at place) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if at == besideParameters && slices.Contains(serverKeys(), name) {
+			continue
+		}
 		if reason, ok := ignored()[name]; ok {
 			l.out.Warnings = append(l.out.Warnings, name+": ignored; "+reason)
 			continue
 		}
-		p, ok := parameterByName(l.all, name)
-		if !ok || p.part || !allowed(p) {
-			l.problems.addf(name, "is not a parameter%s (%s)", l.nearest(name, func(p parameter) string {
-				if p.part || !allowed(p) {
-					return ""
-				}
-				return p.name
-			}), source)
+		p, known := parameterByName(l.all, name)
+		switch {
+		case known && !p.part && at.allows(p):
+		case known && !p.part:
+			l.problems.addf(name, "stands in the wrong place, it belongs %s (%s)", right(p), source)
+			continue
+		default:
+			l.unknown(name, source, at)
 			continue
 		}
 		value := l.expand(values[name], name)
@@ -181,6 +211,21 @@ func (l *loader) take(values map[string]any, source string, allowed func(paramet
 		}
 		l.set(p, value, source)
 	}
+}
+
+// unknown refuses a name; beside the parameters only one that is nearly ours, as a newer server may have more.
+func (l *loader) unknown(name, source string, at place) {
+	hint := l.nearest(name, near, func(p parameter) string {
+		if p.part || !at.allows(p) {
+			return ""
+		}
+		return p.name
+	})
+	if at == besideParameters && hint == "" {
+		l.out.Warnings = append(l.out.Warnings, name+": ignored; nothing is known of it ("+source+")")
+		return
+	}
+	l.problems.addf(name, "is not a parameter%s (%s)", hint, source)
 }
 
 // isNullable says that null is a value: the cluster chooses.
@@ -201,9 +246,12 @@ func (l *loader) variables() {
 		if known[name] || !strings.HasPrefix(name, "K8S_") {
 			continue
 		}
-		// Other programs have variables of this prefix too; only one that is nearly ours is a mistake.
-		if hint := l.nearest(name, func(p parameter) string { return p.env }); hint != "" {
+		// Other programs have variables of this prefix too: only one that is a letter away from ours is a mistake for sure.
+		nameOf := func(p parameter) string { return p.env }
+		if hint := l.nearest(name, 1, nameOf); hint != "" {
 			l.problems.addf(name, "is not a parameter's variable%s", hint)
+		} else if hint := l.nearest(name, near, nameOf); hint != "" {
+			l.out.Warnings = append(l.out.Warnings, name+": ignored, it is not a parameter's variable"+hint)
 		}
 	}
 }
@@ -216,17 +264,20 @@ func (l *loader) flags(flags []string) {
 		case !ok:
 			l.problems.addf(name, "has no value; give NAME=VALUE (flag)")
 		case !known:
-			l.problems.addf(name, "is not a parameter%s (flag)", l.nearest(name, func(p parameter) string { return p.name }))
+			l.problems.addf(name, "is not a parameter%s (flag)", l.nearest(name, near, func(p parameter) string { return p.name }))
 		default:
 			l.set(p, value, "flag")
 		}
 	}
 }
 
-// nearest proposes the name that was probably meant; empty where none is near.
-func (l *loader) nearest(name string, nameOf func(parameter) string) string {
-	const near = 3
-	best, distance := "", near+1
+// near is how many letters a name may be away from the one that was probably meant.
+const near = 3
+
+// nearest proposes the name that was probably meant; empty where none is within the distance.
+func (l *loader) nearest(name string, distance int, nameOf func(parameter) string) string {
+	best := ""
+	distance++
 	for _, p := range l.all {
 		candidate := nameOf(p)
 		if candidate == "" {
@@ -242,29 +293,12 @@ func (l *loader) nearest(name string, nameOf func(parameter) string) string {
 	return "; did you mean " + best + "?"
 }
 
-// variableReference is ${NAME} or ${NAME:-default}, as OpenMetadata's server has it in its configuration.
-var variableReference = regexp.MustCompile(`(?s)^\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?\}$`)
-
-// expand replaces references to variables in a value and below it.
+// expand replaces references to variables in a value and below it: ${NAME} or ${NAME:-default}, as OpenMetadata's server
+// has them in its configuration.
 func (l *loader) expand(value any, path string) any {
 	switch v := value.(type) {
 	case string:
-		match := variableReference.FindStringSubmatch(strings.TrimSpace(v))
-		if match == nil {
-			return v
-		}
-		text, ok := l.environment[match[1]]
-		if !ok {
-			if !strings.Contains(v, ":-") {
-				l.problems.addf(path, "refers to variable %s, which is not set", match[1])
-			}
-			text = match[2]
-		}
-		var parsed any
-		if yaml.Unmarshal([]byte(text), &parsed) != nil {
-			return text
-		}
-		return parsed
+		return l.expandText(v, path)
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, child := range v {
@@ -280,4 +314,62 @@ func (l *loader) expand(value any, path string) any {
 	default:
 		return value
 	}
+}
+
+// expandText gives what YAML makes of a text that is one reference; of one with references in it a text.
+func (l *loader) expandText(text, path string) any {
+	var out strings.Builder
+	for rest := text; ; {
+		before, reference, after := cutReference(rest)
+		if reference == "" {
+			out.WriteString(rest)
+			return out.String()
+		}
+		value := l.resolve(reference, path)
+		if strings.TrimSpace(text) == "${"+reference+"}" {
+			var parsed any
+			if yaml.Unmarshal([]byte(value), &parsed) != nil {
+				return value
+			}
+			return parsed
+		}
+		out.WriteString(before + strings.Trim(value, `"'`))
+		rest = after
+	}
+}
+
+// cutReference finds the first reference in a text; a default may have braces of its own.
+func cutReference(text string) (before, reference, after string) {
+	start := strings.Index(text, "${")
+	if start < 0 {
+		return text, "", ""
+	}
+	depth := 0
+	for i := start + 1; i < len(text); i++ {
+		switch text[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return text[:start], text[start+len("${") : i], text[i+1:]
+			}
+		}
+	}
+	return text, "", ""
+}
+
+// resolve gives the text of NAME or NAME:-default.
+func (l *loader) resolve(reference, path string) string {
+	name, fallback, hasDefault := strings.Cut(reference, ":-")
+	value, ok := l.environment[name]
+	if !ok && !hasDefault {
+		l.problems.addf(path, "refers to variable %s, which is not set", name)
+	}
+	if ok {
+		return value
+	}
+	if strings.Contains(fallback, "${") {
+		return fmt.Sprint(l.expandText(fallback, path))
+	}
+	return fallback
 }

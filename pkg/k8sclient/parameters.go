@@ -8,6 +8,8 @@ import (
 	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
 // parameter is one parameter of the pipeline service client.
@@ -105,6 +107,7 @@ func setResources(c *Config, value any) error {
 func parameters() []parameter {
 	outer := func(p parameter) parameter { p.outer = true; return p }
 	secret := func(p parameter) parameter { p.secret = true; return p }
+	named := func(env string, p parameter) parameter { p.env = env; return p }
 	return []parameter{
 		field("namespace", "openmetadata-pipelines", func(c *Config) *string { return &c.Namespace }, parseAs[string]),
 		field("ingestionImage", "openmetadata/ingestion:1.12.6", func(c *Config) *string { return &c.IngestionImage }, parseAs[string]),
@@ -149,6 +152,9 @@ func parameters() []parameter {
 		secret(field("kubeConfigContent", "apiVersion: v1", func(c *Config) *string { return &c.KubeConfigContent }, parseString)),
 		outer(field("enabled", "true", func(c *Config) *bool { return &c.Enabled }, parseBool)),
 		outer(field("metadataApiEndpoint", "http://openmetadata:8585/api", func(c *Config) *string { return &c.MetadataAPIEndpoint }, parseAs[string])),
+		outer(named("K8S_VERIFY_SSL", field("verifySSL", "validate", func(c *Config) *omapi.VerifySSL { return &c.VerifySSL }, parseAs[omapi.VerifySSL]))),
+		outer(named("K8S_SSL_CA_CERTIFICATE", field("sslConfig", "{caCertificate: /etc/ca/ca.pem}", func(c *Config) *string { return &c.CACertificate }, parseCA))),
+		outer(field("authProvider", "no-auth", func(c *Config) *string { return &c.AuthProvider }, parseAs[string])),
 		outer(field("hostIp", "10.0.0.1", func(c *Config) *string { return &c.HostIP }, parseAs[string])),
 		outer(field("ingestionIpInfoEnabled", "true", func(c *Config) *bool { return &c.IngestionIPInfoEnabled }, parseBool)),
 	}
@@ -159,6 +165,13 @@ func aliases() map[string]string {
 	return map[string]string{"seccompProfileType": "seccompProfile"}
 }
 
+// serverKeys stand beside the parameters and are the server's own, or Airflow's.
+func serverKeys() []string {
+	return []string{
+		"className", "parameters", "apiEndpoint", "healthCheckInterval", "logStorageConfiguration", "queuedStatusTimeoutSeconds",
+	}
+}
+
 // ignored are parameters of OpenMetadata's client that mean nothing here, and why.
 func ignored() map[string]string {
 	return map[string]string{
@@ -167,6 +180,8 @@ func ignored() map[string]string {
 		"useOMJobOperator":          "there is no operator here: runs are Jobs, and pipelinectl serve keeps their status true",
 		"failureDiagnosticsEnabled": "diagnostics are always on",
 		"enableFailureDiagnostics":  "diagnostics are always on",
+		"authConfig":                "pods get the token that pipelinectl has, or the pipeline's own connection",
+		"secretsManagerLoader":      "set it in the pipeline's own openMetadataServerConnection",
 	}
 }
 

@@ -1,6 +1,7 @@
 package k8sclient
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -214,12 +215,31 @@ func parseSeccomp(value any) (*corev1.SeccompProfile, error) {
 	return profile, nil
 }
 
+// parseCA takes the path of a CA's file, alone or as OpenMetadata's sslConfig has it.
+func parseCA(value any) (string, error) {
+	given, ok := value.(map[string]any)
+	if !ok {
+		return parseString(value)
+	}
+	for name := range given {
+		// certificatePath is the name of older servers.
+		if name != "caCertificate" && name != "certificatePath" {
+			return "", fmt.Errorf("has %q; only a caCertificate is taken", name)
+		}
+	}
+	path := cmp.Or(given["caCertificate"], given["certificatePath"])
+	if path == nil {
+		return "", nil
+	}
+	return parseString(path)
+}
+
 // parseQuantities takes a map of resources to quantities. What it does not name keeps its value; an empty quantity
 // takes the resource out.
 func parseQuantities(list corev1.ResourceList, value any) (corev1.ResourceList, error) {
 	given, ok := value.(map[string]any)
 	if !ok {
-		return nil, errors.New("is not a map of cpu and memory")
+		return nil, errors.New("is not a map of resources, such as cpu and memory")
 	}
 	out := maps.Clone(list)
 	for name, entry := range given {
