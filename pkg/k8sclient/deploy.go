@@ -135,7 +135,7 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 	defer unlock()
 	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
 	err = c.conflicts.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, pipelineName: pipeline.Name, dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil}
+		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, pipelineName: pipeline.Name, dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && !pipeline.AirflowConfig.PausePipeline}
 		before := options.snapshot
 		options.snapshot = nil // After a conflict it is out of date.
 		err := d.run(ctx, before)

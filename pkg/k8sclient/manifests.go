@@ -145,7 +145,7 @@ func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identit
 		// 0 means "no catch-up" to OpenMetadata, but a CronJob with 0 never fires.
 		starting = noCatchUpSeconds
 	}
-	suspend := pipeline.Enabled != nil && !*pipeline.Enabled
+	suspend := pipeline.Enabled != nil && !*pipeline.Enabled || pipeline.AirflowConfig.PausePipeline
 	meta := objectMeta(config, pipeline, names.CronJob)
 	jobMeta := objectMeta(config, pipeline, "")
 	jobMeta.Namespace = ""
@@ -179,7 +179,7 @@ func jobSpec(config *Config, pipeline *omapi.IngestionPipeline, meta metav1.Obje
 	failed := batchv1.Failed
 	return batchv1.JobSpec{
 		BackoffLimit:            &config.BackoffLimit,
-		ActiveDeadlineSeconds:   &config.ActiveDeadlineSeconds,
+		ActiveDeadlineSeconds:   deadline(config, pipeline),
 		TTLSecondsAfterFinished: &config.TTLSecondsAfterFinished,
 		// The next attempt starts when the last has ended, so that two never write at the same time.
 		PodReplacementPolicy: &failed,

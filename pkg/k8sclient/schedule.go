@@ -53,6 +53,44 @@ func parseSchedule(pipeline *omapi.IngestionPipeline) (*schedule, error) {
 	return &schedule{expression: expression, zone: zone}, nil
 }
 
+// PipelineWarnings are about what a pipeline's airflowConfig asks for and Kubernetes has nothing for. Values that OpenMetadata
+// itself puts there are none of them.
+func PipelineWarnings(pipeline *omapi.IngestionPipeline) []string {
+	var out []string
+	warn := func(field, format string, args ...any) {
+		out = append(out, fmt.Sprintf("pipeline %s: airflowConfig.%s is ignored: ", pipeline.FQN(), field)+fmt.Sprintf(format, args...))
+	}
+	airflow := &pipeline.AirflowConfig
+	if start, err := time.Parse(time.RFC3339, fmt.Sprint(airflow.StartDate)); err == nil && start.After(time.Now()) {
+		warn("startDate", "the schedule is in force at once; disable the pipeline until %s", start.Format(time.RFC3339))
+	}
+	if airflow.EndDate != nil {
+		warn("endDate", "the schedule stays in force; disable or delete the pipeline after %v", airflow.EndDate)
+	}
+	// The defaults of old and new servers: neither is the user's wish.
+	if n := airflow.Retries; n != nil && *n != 0 && *n != 3 {
+		warn("retries", "the parameter backoffLimit says how often a run is tried again")
+	}
+	if airflow.PipelineCatchup {
+		warn("pipelineCatchup", "ticks that were missed are not made up for")
+	}
+	if n := airflow.MaxActiveRuns; n != nil && *n > 1 {
+		warn("maxActiveRuns", "scheduled runs of a pipeline never overlap")
+	}
+	if t := airflow.WorkflowTimeout; t != nil && *t <= 0 {
+		warn("workflowTimeout", "%d s is no time; the parameter activeDeadlineSeconds bounds the run", *t)
+	}
+	return out
+}
+
+// deadline is the longest that a run of the pipeline may take, in seconds.
+func deadline(config *Config, pipeline *omapi.IngestionPipeline) *int64 {
+	if t := pipeline.AirflowConfig.WorkflowTimeout; t != nil && *t > 0 {
+		return t
+	}
+	return &config.ActiveDeadlineSeconds
+}
+
 // cronExpression writes out the descriptors that OpenMetadata knows, as its own client does.
 func cronExpression(given string) string {
 	switch strings.ToLower(given) {

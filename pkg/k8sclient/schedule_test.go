@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
@@ -45,4 +46,45 @@ func TestParseSchedule(t *testing.T) {
 			assert.Equal(t, tc.want, got, tc.reason)
 		})
 	}
+}
+
+func TestAirflowConfigThatIsHonoured(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason   string
+		airflow  omapi.AirflowConfig
+		suspend  bool
+		deadline int64
+	}{
+		"Nothing": {reason: "the parameters say", deadline: 7200},
+		"Paused":  {reason: "a paused pipeline keeps its schedule, and does not run", airflow: omapi.AirflowConfig{PausePipeline: true}, suspend: true, deadline: 7200},
+		"Timeout": {reason: "the pipeline knows better how long it may take", airflow: omapi.AirflowConfig{WorkflowTimeout: new(int64(60))}, deadline: 60},
+		"NoTime":  {reason: "no run ends in no time", airflow: omapi.AirflowConfig{WorkflowTimeout: new(int64(0))}, deadline: 7200},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := DefaultConfig()
+			pipeline := newPipeline(func(p *omapi.IngestionPipeline) {
+				p.AirflowConfig = tc.airflow
+				p.AirflowConfig.ScheduleInterval = "@daily"
+			})
+			objects, err := NewObjects(&config, pipeline, mysql())
+			require.NoError(t, err)
+			assert.Equal(t, tc.suspend, *objects.CronJob.Spec.Suspend, tc.reason)
+			assert.Equal(t, tc.deadline, *objects.CronJob.Spec.JobTemplate.Spec.ActiveDeadlineSeconds, tc.reason)
+			assert.Equal(t, tc.deadline, *NewJob(&config, pipeline, testRunID, testTimestamp).Spec.ActiveDeadlineSeconds, tc.reason)
+		})
+	}
+}
+
+// TestPausedAgain: a pipeline that says it is paused is, though its schedule was in force.
+func TestPausedAgain(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline())
+	_, err := deploy(t, client, newPipeline(func(p *omapi.IngestionPipeline) { p.AirflowConfig.PausePipeline = true }))
+	require.NoError(t, err)
+	cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+	require.True(t, ok)
+	assert.True(t, *cronJob.Spec.Suspend)
 }

@@ -48,6 +48,17 @@ type AirflowConfig struct {
 	// ScheduleInterval is a cron expression or a descriptor such as @daily; empty: on demand only.
 	ScheduleInterval string `json:"scheduleInterval,omitempty"`
 	PipelineTimezone string `json:"pipelineTimezone,omitempty"`
+	// PausePipeline keeps the schedule out of force.
+	PausePipeline bool `json:"pausePipeline,omitempty"`
+	// WorkflowTimeout is the longest that a run may take, in seconds; nil: as the runner has it.
+	WorkflowTimeout *int64 `json:"workflowTimeout,omitempty"`
+
+	// What a runner without Airflow has nothing for. Dates come in several forms.
+	StartDate       any  `json:"startDate,omitempty"`
+	EndDate         any  `json:"endDate,omitempty"`
+	Retries         *int `json:"retries,omitempty"`
+	PipelineCatchup bool `json:"pipelineCatchup,omitempty"`
+	MaxActiveRuns   *int `json:"maxActiveRuns,omitempty"`
 }
 
 // EntityReference points to another entity.

@@ -64,7 +64,13 @@ func CheckType(t omapi.PipelineType) error {
 	if slices.Contains(Types(), string(t)) {
 		return nil
 	}
-	return fmt.Errorf("%w: %q; it is one of %s", ErrUnsupportedType, t, strings.Join(Types(), ", "))
+	// Types of OpenMetadata's that no workflow is made of, by its own client neither.
+	reasons := map[omapi.PipelineType]string{
+		omapi.PipelineDataInsight:          "; the application DataInsightsApplication has taken its place",
+		omapi.PipelineElasticSearchReindex: "; the application SearchIndexingApplication has taken its place",
+		"policyAgent":                      "; how its workflow is made is not published",
+	}
+	return fmt.Errorf("%w: %q%s; it is one of %s", ErrUnsupportedType, t, reasons[t], strings.Join(Types(), ", "))
 }
 
 // Build makes the configuration of a pipeline that reads from a service; applications need no service. The
@@ -129,7 +135,7 @@ func ingestion(config Config, pipeline *omapi.IngestionPipeline, service *omapi.
 		"sourceConfig": pipeline.SourceConfig,
 	}
 	if p.processor != "" {
-		config["processor"] = component(p.processor, nil)
+		config["processor"] = component(p.processor, processorConfig(pipeline))
 	}
 	if !p.staged {
 		config["sink"] = component("metadata-rest", nil)
@@ -147,6 +153,16 @@ func component(kind string, config map[string]any) map[string]any {
 		out["config"] = maps.Clone(config)
 	}
 	return out
+}
+
+// processorConfig has the metrics that a profiler is limited to; they are the source's configuration in OpenMetadata.
+func processorConfig(pipeline *omapi.IngestionPipeline) map[string]any {
+	source, _ := pipeline.SourceConfig["config"].(map[string]any)
+	metrics, _ := source["metrics"].([]any)
+	if pipeline.PipelineType != omapi.PipelineProfiler || len(metrics) == 0 {
+		return nil
+	}
+	return map[string]any{"profiler": map[string]any{"name": "ingestion-profiler", "metrics": metrics}}
 }
 
 // stageFile is where a usage workflow keeps its stage. The pod has its own file system, so one name does for all.
