@@ -14,7 +14,7 @@ const completionTimeout = 2 * time.Second
 func completePipelines(ctx context.Context) complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {
 		// Flags are not parsed yet: the environment and the kubeconfig say where to look.
-		g := globals{Timeout: completionTimeout}
+		g := globals{Timeout: new(completionTimeout)}
 		c, ctx, cancel, err := g.connectCluster(ctx)
 		if err != nil {
 			return nil

@@ -18,9 +18,7 @@ func (cmd *configCmd) Run(g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range loaded.Warnings {
-		s.warnf("%s", warning)
-	}
+	g.warn(loaded.Warnings...)
 	return s.printSettings(cmd.outputFlag, loaded.Settings())
 }
 

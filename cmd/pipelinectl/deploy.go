@@ -38,7 +38,7 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 			return err
 		}
 	}
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, makes: true})
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err := found.checkTwice(); err != nil {
 		return err
 	}
-	items, err := c.items(found)
+	items, err := g.items(c, found)
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,14 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 }
 
 // items gives each pipeline its service, where that came with it, and its connection.
-func (c *connection) items(found *entities) ([]k8sclient.DeployItem, error) {
+func (g *globals) items(c *connection, found *entities) ([]k8sclient.DeployItem, error) {
 	items := make([]k8sclient.DeployItem, 0, len(found.pipelines))
 	errs := make([]error, 0, len(found.pipelines))
 	for _, pipeline := range found.pipelines {
-		errs = append(errs, c.complete(pipeline))
-		items = append(items, k8sclient.DeployItem{Pipeline: pipeline, Service: found.serviceOf(pipeline)})
+		g.warn(k8sclient.PipelineWarnings(pipeline)...)
+		service, err := found.serviceOf(pipeline)
+		errs = append(errs, err, g.complete(&c.config, pipeline))
+		items = append(items, k8sclient.DeployItem{Pipeline: pipeline, Service: service})
 	}
 	return items, errors.Join(errs...)
 }
@@ -137,22 +139,13 @@ func (cmd *deployCmd) deployed(result *k8sclient.DeployResult) string {
 }
 
 // complete gives a pipeline that brings no connection of its own the one of the configuration.
-func (c *connection) complete(pipeline *omapi.IngestionPipeline) error {
+func (g *globals) complete(config *k8sclient.Config, pipeline *omapi.IngestionPipeline) error {
 	if len(pipeline.OpenMetadataServerConnection) > 0 {
 		return nil
 	}
-	if c.token == "" {
-		return fmt.Errorf("pipeline %s brings no openMetadataServerConnection, and there is no token to make one: set OPENMETADATA_TOKEN: %w", pipeline.FQN(), workflow.ErrNoConnection)
+	if g.Token == "" && config.AuthProvider != authNone {
+		return fmt.Errorf("pipeline %s brings no openMetadataServerConnection, and there is no token to make one: set OPENMETADATA_TOKEN, or authProvider to no-auth: %w", pipeline.FQN(), workflow.ErrNoConnection)
 	}
-	pipeline.OpenMetadataServerConnection = serverConnection(c.endpoint, c.token)
+	pipeline.OpenMetadataServerConnection = g.serverConnection(config, g.Token)
 	return nil
-}
-
-func serverConnection(endpoint, token string) map[string]any {
-	return map[string]any{
-		"type":           "OpenMetadata",
-		"hostPort":       endpoint,
-		"authProvider":   "openmetadata",
-		"securityConfig": map[string]any{"jwtToken": token},
-	}
 }

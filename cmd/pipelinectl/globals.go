@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -27,14 +31,19 @@ type streams struct{ out, err io.Writer }
 
 // globals are the flags of every command.
 type globals struct {
-	Kubeconfig string        `help:"Path of the kubeconfig. Default: KUBECONFIG, else ~/.kube/config, else the pod's own." placeholder:"FILE" type:"path"`
-	Context    string        `help:"Context of the kubeconfig." placeholder:"NAME"`
-	Namespace  string        `short:"n" help:"Namespace in which pipelines run. Default: K8S_NAMESPACE, else the configuration's, else openmetadata-pipelines." placeholder:"NAME"`
-	Config     string        `env:"PIPELINECTL_CONFIG" help:"YAML file with the parameters of the pipeline service client." placeholder:"FILE" type:"path"`
-	Set        []string      `help:"A parameter of the pipeline service client; it wins over its variable K8S_… and the file. Repeat it for more." placeholder:"NAME=VALUE" sep:"none"`
-	URL        string        `name:"openmetadata-url" env:"OPENMETADATA_URL" help:"OpenMetadata's address as seen from here, with /api. Default: metadataApiEndpoint of the configuration." placeholder:"URL"`
-	Token      string        `name:"openmetadata-token" env:"OPENMETADATA_TOKEN" help:"Token for OpenMetadata; better given by the variable, so that it is not in the process list." placeholder:"TOKEN"`
-	Timeout    time.Duration `help:"Bound on the whole command. Default: 3m, none where a run is waited for or followed." placeholder:"DURATION"`
+	Kubeconfig string         `help:"Path of the kubeconfig. Default: KUBECONFIG, else ~/.kube/config, else the pod's own." placeholder:"FILE" type:"path"`
+	Context    string         `help:"Context of the kubeconfig." placeholder:"NAME"`
+	Namespace  string         `short:"n" help:"Namespace in which pipelines run. Default: K8S_NAMESPACE, else the configuration's, else openmetadata-pipelines." placeholder:"NAME"`
+	Config     string         `env:"PIPELINECTL_CONFIG" help:"YAML file with the parameters of the pipeline service client." placeholder:"FILE" type:"path"`
+	Set        []string       `help:"A parameter of the pipeline service client; it wins over its variable K8S_… and the file. Repeat it for more." placeholder:"NAME=VALUE" sep:"none"`
+	URL        string         `name:"openmetadata-url" env:"OPENMETADATA_URL" help:"OpenMetadata's address as seen from here, with /api. Default: metadataApiEndpoint of the configuration." placeholder:"URL"`
+	Token      string         `name:"openmetadata-token" env:"OPENMETADATA_TOKEN" help:"Token for OpenMetadata; better given by the variable, so that it is not in the process list." placeholder:"TOKEN"`
+	CA         string         `name:"openmetadata-ca" env:"OPENMETADATA_CA" help:"PEM file with OpenMetadata's certificate authority. Default: sslConfig of the configuration, where verifySSL is validate." placeholder:"FILE" type:"path"`
+	Timeout    *time.Duration `help:"Bound on the whole command, 0 for none. Default: 3m, none where a run is waited for or followed." placeholder:"DURATION"`
+
+	// stderr takes warnings; nil for none.
+	stderr      io.Writer
+	warnedLocal bool
 }
 
 // defaultTimeout bounds a command that does not wait for a run.
@@ -56,9 +65,14 @@ type need struct {
 	server bool
 	// endless: it ends in time only where the user says so.
 	endless bool
+	// makes: it makes objects by the parameters, so that the warnings about them are of interest.
+	makes bool
 }
 
 func (g *globals) connectWith(ctx context.Context, need need) (*connection, context.Context, context.CancelFunc, error) {
+	if g.Timeout != nil && *g.Timeout < 0 {
+		return nil, nil, nil, usageError{errTimeout}
+	}
 	loaded, err := g.load()
 	if err != nil {
 		return nil, nil, nil, err
@@ -67,11 +81,7 @@ func (g *globals) connectWith(ctx context.Context, need need) (*connection, cont
 	if !config.Enabled {
 		return nil, nil, nil, errDisabled
 	}
-	url := g.URL
-	if url == "" {
-		url = config.MetadataAPIEndpoint
-	}
-	om, err := g.server(url, need)
+	om, err := g.server(&config, need)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -79,19 +89,19 @@ func (g *globals) connectWith(ctx context.Context, need need) (*connection, cont
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if config.MetadataAPIEndpoint == "" {
-		config.MetadataAPIEndpoint = url
-	}
 	client, err := k8sclient.New(kube, om, config)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c := &connection{pipelines: client, om: om, token: g.Token, endpoint: config.MetadataAPIEndpoint, namespace: config.Namespace, kube: kube, rest: restConfig}
-	timeout := g.Timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
+	if need.makes {
+		g.warn(loaded.Warnings...)
 	}
-	if need.endless && g.Timeout == 0 {
+	c := &connection{pipelines: client, om: om, config: config, namespace: config.Namespace, kube: kube, rest: restConfig}
+	timeout := defaultTimeout
+	if g.Timeout != nil {
+		timeout = *g.Timeout
+	}
+	if timeout == 0 || need.endless && g.Timeout == nil {
 		ctx, cancel := context.WithCancel(ctx)
 		return c, ctx, cancel, nil
 	}
@@ -99,15 +109,73 @@ func (g *globals) connectWith(ctx context.Context, need need) (*connection, cont
 	return c, ctx, cancel, nil
 }
 
-// server is nil for a command that does not need it, where its address is not known.
-func (g *globals) server(url string, need need) (*omapi.Client, error) {
+var errTimeout = errors.New("--timeout is less than 0; 0 is no bound")
+
+// warn writes what the user should know beside the result.
+func (g *globals) warn(warnings ...string) {
+	for _, warning := range warnings {
+		if g.stderr != nil {
+			streams{err: g.stderr}.warnf("%s", warning)
+		}
+	}
+}
+
+// server is the client of OpenMetadata; nil for a command that does not need it, where it is not known how to reach it.
+func (g *globals) server(config *k8sclient.Config, need need) (*omapi.Client, error) {
+	url := cmp.Or(g.URL, config.MetadataAPIEndpoint)
 	if url == "" && !need.server {
 		return nil, nil //nolint:nilnil // No client is none of the errors.
 	}
 	if url == "" {
 		return nil, errors.New("OpenMetadata's address is not known: give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint in the configuration")
 	}
-	return omapi.New(omapi.Config{URL: url, Token: g.Token, UserAgent: "pipelinectl/" + version.Short()})
+	om := omapi.Config{URL: url, Token: g.Token, VerifySSL: config.VerifySSL, CACertificate: config.CACertificate, UserAgent: "pipelinectl/" + version.Short()}
+	if g.CA != "" {
+		om.VerifySSL, om.CACertificate = omapi.VerifyValidate, g.CA
+	}
+	client, err := omapi.New(om)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && g.CA == "" && !need.server:
+		return nil, nil //nolint:nilnil // The configuration has the path in the pods.
+	case errors.Is(err, fs.ErrNotExist) && g.CA == "":
+		return nil, fmt.Errorf("%w; where the file lies elsewhere than in the pods, give --openmetadata-ca", err)
+	}
+	return client, err
+}
+
+// authNone is the provider of a server that wants no token.
+const authNone = "no-auth"
+
+// serverConnection is what pods get to reach OpenMetadata by, where their pipeline brings nothing of its own.
+func (g *globals) serverConnection(config *k8sclient.Config, token string) map[string]any {
+	endpoint := cmp.Or(config.MetadataAPIEndpoint, g.URL)
+	if isLocal(endpoint) && !g.warnedLocal {
+		g.warnedLocal = true
+		g.warn(endpoint + " is this machine, and to a pod the pod itself; set metadataApiEndpoint to the address that pods have for OpenMetadata")
+	}
+	out := map[string]any{"type": "OpenMetadata", "hostPort": endpoint, "authProvider": "openmetadata"}
+	if config.AuthProvider == authNone {
+		out["authProvider"] = authNone
+	} else {
+		// Whatever people log in with, a bot's token is OpenMetadata's own.
+		out["securityConfig"] = map[string]any{"jwtToken": token}
+	}
+	if config.VerifySSL == omapi.VerifyIgnore || config.VerifySSL == omapi.VerifyValidate {
+		out["verifySSL"] = string(config.VerifySSL)
+	}
+	if config.VerifySSL == omapi.VerifyValidate {
+		out["sslConfig"] = map[string]any{"caCertificate": config.CACertificate}
+	}
+	return out
+}
+
+func isLocal(address string) bool {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(parsed.Hostname())
+	return parsed.Hostname() == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
 var errNoCluster = errors.New("no Kubernetes cluster is configured: there is no kubeconfig in ~/.kube/config, and this is no pod; set KUBECONFIG or give --kubeconfig")
@@ -127,11 +195,10 @@ func (g *globals) load() (*k8sclient.Loaded, error) {
 type connection struct {
 	pipelines *k8sclient.Client
 	om        *omapi.Client
-	// token and endpoint are given to the pods of pipelines that bring no connection of their own.
-	token, endpoint string
-	namespace       string
-	kube            kubernetes.Interface
-	rest            *rest.Config
+	config    k8sclient.Config
+	namespace string
+	kube      kubernetes.Interface
+	rest      *rest.Config
 }
 
 // reader is for diagnostics.
@@ -164,15 +231,14 @@ func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, *res
 
 func (g *globals) restConfig(parameters *k8sclient.Config) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = g.Kubeconfig
-	if g.Kubeconfig == "" {
-		switch {
-		case parameters.KubeConfigContent != "":
-			return clientcmd.RESTConfigFromKubeConfig([]byte(parameters.KubeConfigContent))
-		case parameters.KubeconfigPath != "":
-			rules.ExplicitPath = parameters.KubeconfigPath
-		}
-	}
+	rules.ExplicitPath = cmp.Or(g.Kubeconfig, parameters.KubeconfigPath)
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: g.Context, ClusterInfo: clientcmdapi.Cluster{}}
+	if g.Kubeconfig == "" && parameters.KubeConfigContent != "" {
+		content, err := clientcmd.Load([]byte(parameters.KubeConfigContent))
+		if err != nil {
+			return nil, fmt.Errorf("kubeConfigContent is no kubeconfig: %w", err)
+		}
+		return clientcmd.NewNonInteractiveClientConfig(*content, g.Context, overrides, nil).ClientConfig()
+	}
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 }

@@ -194,17 +194,27 @@ func (e *entities) checkTwice() error {
 	return nil
 }
 
-// serviceOf is the service that came with the pipelines; nil where none fits.
-func (e *entities) serviceOf(pipeline *omapi.IngestionPipeline) *omapi.Service {
+// serviceOf is the service that came with the pipelines; nil where none fits. Services of different types may have the same
+// name: which one is meant the id says, else nobody knows.
+func (e *entities) serviceOf(pipeline *omapi.IngestionPipeline) (*omapi.Service, error) {
 	reference := pipeline.Service
+	var found *omapi.Service
 	for _, service := range e.services {
-		if reference.ID != "" && reference.ID == service.ID ||
-			reference.FullyQualifiedName != "" && reference.FullyQualifiedName == service.FullyQualifiedName ||
-			reference.Name != "" && reference.Name == service.Name {
-			return service
+		if reference.ID != "" && service.ID != "" {
+			if reference.ID == service.ID {
+				return service, nil
+			}
+			continue
 		}
+		if (reference.FullyQualifiedName == "" || reference.FullyQualifiedName != service.FullyQualifiedName) && (reference.Name == "" || reference.Name != service.Name) {
+			continue
+		}
+		if found != nil && found.ServiceType != service.ServiceType {
+			return nil, fmt.Errorf("pipeline %s: its service %s may be the one of type %s or of type %s; give both, the pipeline's service and the service, their id", pipeline.FQN(), service.Name, found.ServiceType, service.ServiceType)
+		}
+		found = service
 	}
-	return nil
+	return found, nil
 }
 
 // readJSON reads one entity.

@@ -110,7 +110,7 @@ type rollbackCmd struct {
 
 // Run goes back to an earlier configuration.
 func (cmd *rollbackCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connectCluster(ctx)
+	c, ctx, cancel, err := g.connectWith(ctx, need{makes: true})
 	if err != nil {
 		return err
 	}

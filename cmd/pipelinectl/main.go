@@ -14,9 +14,9 @@ import (
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/klog/v2"
 
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
@@ -91,7 +91,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // The second interrupt ends at once.
 
-	var c cli
+	c := cli{globals: globals{stderr: stderr}}
 	exited := -1
 	parser, err := kong.New(&c,
 		kong.Name(commandName(os.Args[0])), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
@@ -135,7 +135,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.Is(err, errRunFailed):
 		return exitRunFailed
-	case errors.Is(err, omapi.ErrUnauthorized), errors.Is(err, omapi.ErrForbidden), apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
+	case errors.Is(err, omapi.ErrUnauthorized), errors.Is(err, omapi.ErrForbidden), k8sclient.IsNotAllowed(err):
 		return exitAuth
 	default:
 		return exitError

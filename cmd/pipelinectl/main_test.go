@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -116,6 +118,7 @@ func TestWrongArguments(t *testing.T) {
 		"NoTarget":  {reason: "nothing is not everything", args: []string{"kill"}, want: "their fully qualified names, --selector, or --all", ours: true},
 		"TwoWays":   {reason: "which of the two is meant is not guessed", args: []string{"delete", "a.b", "--all"}, want: "one of the three", ours: true},
 		"Selector":  {reason: "so it is of a selector", args: []string{"disable", "-l", "a=b", "--all"}, want: "one of the three", ours: true},
+		"Negative":  {reason: "no time is less than none", args: []string{"list", "--timeout=-1s"}, want: "--timeout is less than 0", ours: true},
 		"Override":  {reason: "an override is an object", args: []string{"run", "a.b", "--override", "[1]"}, want: "--override is not a JSON object", ours: true},
 		"AfterOnly": {reason: "pages have a form of their own", args: []string{"logs", "a.b", "--after", "1"}, want: "--after is for --page", ours: true},
 	}
@@ -247,7 +250,8 @@ func TestReadEntities(t *testing.T) {
 				names[i] = found.pipelines[i].FQN()
 			}
 			assert.Equal(t, tc.want, names, tc.reason)
-			fitting := found.serviceOf(found.pipelines[0])
+			fitting, err := found.serviceOf(found.pipelines[0])
+			require.NoError(t, err)
 			if tc.service == "" {
 				assert.Nil(t, fitting, tc.reason)
 			} else if assert.NotNil(t, fitting, tc.reason) {
@@ -313,9 +317,171 @@ func TestExamples(t *testing.T) {
 	require.Equal(t, 0, got.code, got.errOut)
 	assert.Equal(t, (len(files)-strings.Count(strings.Join(files, " "), ".service.yaml"))*2, strings.Count(got.out, "---\n"), "a ConfigMap and a Secret of each")
 	assert.NotContains(t, got.out, "hunter2")
+	assert.NotContains(t, got.out, "stringData", "a value that only stands for the secret would overwrite it")
+	assert.Contains(t, got.out, "# Its values are left out: config. See --show-secrets.")
+	assert.Contains(t, got.errOut, "warning: the Secrets are printed without their values")
 	got = execute(slices.Concat(args, []string{"--show-secrets"})...)
 	require.Equal(t, 0, got.code, got.errOut)
 	assert.Contains(t, got.out, "hunter2")
+	assert.NotContains(t, got.out+got.errOut, "left out")
+	assert.NotContains(t, got.errOut, "without their values")
+}
+
+// TestConnectionForPods: what pods get where their pipeline brings no connection.
+func TestConnectionForPods(t *testing.T) {
+	t.Parallel()
+	file := write(t, "a.yaml", goodPipeline+"---\nname: svc\nserviceType: Mysql\n")
+	cases := map[string]struct {
+		reason     string
+		args       []string
+		want, lack []string
+		warning    string
+		err        string
+	}{
+		"Token": {
+			reason: "a bot's token", args: []string{"--openmetadata-url", "https://om/api", "--openmetadata-token", "hunter2", "--show-secrets"},
+			want: []string{"authProvider: openmetadata", "hostPort: https://om/api", "jwtToken: hunter2"}, lack: []string{"verifySSL"},
+		},
+		"NoToken": {reason: "without one no pod could report", args: []string{"--openmetadata-url", "https://om/api", "--show-secrets"}, err: "set OPENMETADATA_TOKEN"},
+		"NoAuth": {
+			reason: "a server may want no token", args: []string{"--openmetadata-url", "http://om/api", "--set", "authProvider=no-auth", "--show-secrets"},
+			want: []string{"authProvider: no-auth"}, lack: []string{"securityConfig", "jwtToken"},
+		},
+		"CA": {
+			reason: "a certificate authority of one's own, where the pods have it",
+			args:   []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=validate", "--set", "sslConfig=/etc/ca/ca.pem"},
+			want:   []string{"verifySSL: validate", "caCertificate: /etc/ca/ca.pem"},
+		},
+		"Insecure": {reason: "for a try", args: []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=ignore"}, want: []string{"verifySSL: ignore"}, lack: []string{"sslConfig"}},
+		"Local":    {reason: "a pod reaches itself there", args: []string{"--openmetadata-url", "http://localhost:8585/api"}, want: []string{"hostPort: http://localhost:8585/api"}, warning: "http://localhost:8585/api is this machine"},
+		"LocalIP":  {reason: "so it does by number", args: []string{"--openmetadata-url", "http://[::1]:8585/api"}, warning: "http://[::1]:8585/api is this machine"},
+		"Both": {
+			reason: "the pods' address is another one than ours", args: []string{"--openmetadata-url", "http://localhost:8585/api", "--set", "metadataApiEndpoint=http://om/api"},
+			want: []string{"hostPort: http://om/api"}, lack: []string{"localhost"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := execute(append([]string{"render", "-f", file, "--set", "ingestionImage=a:1"}, tc.args...)...)
+			if tc.err != "" {
+				assert.Equal(t, exitError, got.code)
+				assert.Contains(t, got.errOut, tc.err, tc.reason)
+				return
+			}
+			require.Equal(t, 0, got.code, got.errOut)
+			for _, want := range tc.want {
+				assert.Contains(t, got.out, want, tc.reason)
+			}
+			for _, lack := range tc.lack {
+				assert.NotContains(t, got.out, lack, tc.reason)
+			}
+			assert.Equal(t, tc.warning != "", strings.Contains(got.errOut, "is this machine"), tc.reason)
+			assert.Contains(t, got.errOut, tc.warning, tc.reason)
+		})
+	}
+}
+
+// TestWarnings: a command that makes objects tells once what may not do what was meant.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	kube := kubeconfig(t, refusing(apierrors.NewNotFound(schema.GroupResource{Resource: "things"}, "x")))
+	base := []string{"--kubeconfig", kube, "--openmetadata-url", "http://om.invalid/api", "--openmetadata-token", "x", "--set", "ingestionImage=a:1", "--set", "startingDeadlineSeconds=5"}
+	paused := strings.Replace(goodPipeline, "airflowConfig: {}", "airflowConfig: {endDate: '2030-01-01', retries: 7, pipelineCatchup: true, maxActiveRuns: 2, workflowTimeout: 0, startDate: '2999-01-01T00:00:00Z'}", 1)
+	file := write(t, "a.yaml", paused+"---\nname: svc\nserviceType: Mysql\n")
+	for name, tc := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"Run":    {args: []string{"run", "svc.nightly"}, want: []string{"with 5 it misses ticks"}},
+		"Status": {args: []string{"status", "svc.nightly"}},
+		"Render": {args: []string{"render", "-f", file}, want: []string{
+			"with 5 it misses ticks", "pipeline svc.nightly: airflowConfig.endDate is ignored", "airflowConfig.retries is ignored", "airflowConfig.pipelineCatchup is ignored",
+			"airflowConfig.maxActiveRuns is ignored", "airflowConfig.workflowTimeout is ignored: 0 s", "airflowConfig.startDate is ignored",
+		}},
+		"Deploy": {args: []string{"deploy", "--dry-run=client", "-f", file}, want: []string{"with 5 it misses ticks", "airflowConfig.endDate is ignored"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := execute(append(slices.Clone(tc.args), base...)...)
+			for _, want := range tc.want {
+				assert.Equal(t, 1, strings.Count(got.errOut, want), "%s in %s", want, got.errOut)
+			}
+			assert.Equal(t, len(tc.want) > 0, strings.Contains(got.errOut, "warning: "), got.errOut)
+		})
+	}
+}
+
+// TestContextOfAKubeconfigInTheConfiguration: a wrong cluster is no place for delete --all.
+func TestContextOfAKubeconfigInTheConfiguration(t *testing.T) {
+	t.Parallel()
+	var asked [2]atomic.Int32
+	servers := make([]string, 2)
+	for i := range servers {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			asked[i].Add(1)
+			refusing(apierrors.NewForbidden(schema.GroupResource{Resource: "things"}, "x", nil)).ServeHTTP(w, req)
+		}))
+		t.Cleanup(server.Close)
+		servers[i] = server.URL
+	}
+	content := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: one,
+clusters: [{name: one, cluster: {server: %q}}, {name: two, cluster: {server: %q}}],
+contexts: [{name: one, context: {cluster: one}}, {name: two, context: {cluster: two}}]}`, servers[0], servers[1])
+	got := execute("list", "--set", "kubeConfigContent="+content)
+	require.Equal(t, exitError, got.code, got.errOut)
+	assert.Equal(t, []int32{1, 0}, []int32{asked[0].Load(), asked[1].Load()}, "its own current context")
+	got = execute("list", "--set", "kubeConfigContent="+content, "--context", "two")
+	require.Equal(t, exitError, got.code, got.errOut)
+	assert.Equal(t, []int32{1, 1}, []int32{asked[0].Load(), asked[1].Load()}, "the context that was asked for")
+	got = execute("list", "--set", "kubeConfigContent="+content, "--context", "nowhere")
+	assert.Contains(t, got.errOut, `context "nowhere" does not exist`)
+	got = execute("list", "--set", "kubeConfigContent={{")
+	assert.Contains(t, got.errOut, "kubeConfigContent is no kubeconfig")
+	assert.Equal(t, []int32{1, 1}, []int32{asked[0].Load(), asked[1].Load()}, "no cluster is asked in place of one that is not known")
+}
+
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		timeout  *time.Duration
+		need     need
+		deadline bool
+	}{
+		"Default": {deadline: true}, "Endless": {need: need{endless: true}}, "Zero": {timeout: new(time.Duration(0))},
+		"Given": {timeout: new(time.Minute), need: need{endless: true}, deadline: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &globals{Kubeconfig: kubeconfig(t, http.NotFoundHandler()), Timeout: tc.timeout}
+			_, ctx, cancel, err := g.connectWith(t.Context(), tc.need)
+			require.NoError(t, err)
+			defer cancel()
+			_, has := ctx.Deadline()
+			assert.Equal(t, tc.deadline, has)
+		})
+	}
+}
+
+func TestServiceOfTheRightType(t *testing.T) {
+	t.Parallel()
+	database := &omapi.Service{ID: "1", Name: "shop", ServiceType: "Mysql"}
+	dashboard := &omapi.Service{ID: "2", Name: "shop", ServiceType: "Looker"}
+	nameless := &omapi.Service{Name: "shop", ServiceType: "Looker"}
+	of := func(reference omapi.EntityReference, services ...*omapi.Service) (*omapi.Service, error) {
+		return (&entities{services: services}).serviceOf(&omapi.IngestionPipeline{Name: "p", Service: reference})
+	}
+	got, err := of(omapi.EntityReference{ID: "2", Name: "shop"}, database, dashboard)
+	require.NoError(t, err)
+	assert.Equal(t, dashboard, got, "the id decides")
+	got, err = of(omapi.EntityReference{ID: "3", Name: "shop"}, database, dashboard)
+	require.NoError(t, err)
+	assert.Nil(t, got, "another service of the name is not it")
+	_, err = of(omapi.EntityReference{Name: "shop"}, database, nameless)
+	require.ErrorContains(t, err, "its service shop may be the one of type Mysql or of type Looker", "a guess could read from the wrong one")
+	got, err = of(omapi.EntityReference{Name: "shop"}, database, database)
+	require.NoError(t, err)
+	assert.Equal(t, database, got, "the same one twice does no harm")
 }
 
 // kubeconfig is for a server that answers each request the same.
@@ -357,7 +523,8 @@ func TestExitCodes(t *testing.T) {
 		want   string
 	}{
 		"TokenExpired":   {reason: "not allowed by OpenMetadata", token: admin.TokenExpired, args: []string{"deploy", "-f", "FILE"}, code: exitAuth, want: "Expired token!"},
-		"KubeForbidden":  {reason: "not allowed by Kubernetes", kube: refusing(apierrors.NewForbidden(things, "x", nil)), args: []string{"deploy", "-f", "FILE"}, code: exitAuth, want: "ask for a Role that allows it"},
+		"KubeQuota":      {reason: "no permission would help", kube: refusing(apierrors.NewForbidden(things, "x", errors.New("exceeded quota: q"))), args: []string{"status", "svc.nightly"}, code: exitError, want: "a quota or an admission policy"},
+		"KubeForbidden":  {reason: "not allowed by Kubernetes", kube: refusing(apierrors.NewForbidden(things, "x", errors.New(`User "me" cannot get resource "things"`))), args: []string{"deploy", "-f", "FILE"}, code: exitAuth, want: "ask for a Role that allows it"},
 		"KubeNoAccount":  {reason: "unknown to Kubernetes", kube: refusing(apierrors.NewUnauthorized("no")), args: []string{"status", "svc.nightly"}, code: exitAuth, want: "log in to the cluster again"},
 		"KubeBroken":     {reason: "any other error", kube: refusing(apierrors.NewInternalError(errors.New("etcd is away"))), args: []string{"run", "svc.nightly"}, code: exitError, want: "etcd is away"},
 		"NotDeployed":    {reason: "what to do first is told", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"kill", "svc.nightly"}, code: exitError, want: "pipelinectl deploy -f FILE"},

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -15,11 +19,11 @@ import (
 type renderCmd struct {
 	File        []string `short:"f" required:"" help:"File or folder with IngestionPipeline entities and the services that they read from, JSON or YAML; - is standard input." placeholder:"FILE"`
 	ServiceType string   `help:"Type of the services that are not in the files, such as Mysql." placeholder:"TYPE"`
-	ShowSecrets bool     `help:"Print the Secrets' values. Without it they are hidden."`
+	ShowSecrets bool     `help:"Print the Secrets' values. Without it they are left out."`
 }
 
-// hidden stands for a secret in what is printed.
-const hidden = "(hidden; see --show-secrets)"
+// hidden stands for a token that is not printed.
+const hidden = "hidden"
 
 // Run prints the objects that a deploy would make. It needs neither a cluster nor a server.
 func (cmd *renderCmd) Run(ctx context.Context, g *globals, s streams) error {
@@ -31,36 +35,42 @@ func (cmd *renderCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, pipeline := range found.pipelines {
-		objects, err := cmd.render(g, loaded, found, pipeline)
-		if err == nil {
-			err = cmd.print(s, objects)
-		}
-		errs = append(errs, err)
+	warnings := loaded.Warnings
+	objects := make([]*k8sclient.Objects, len(found.pipelines))
+	errs := make([]error, len(found.pipelines))
+	for i, pipeline := range found.pipelines {
+		warnings = append(warnings, k8sclient.PipelineWarnings(pipeline)...)
+		objects[i], errs[i] = cmd.render(g, loaded, found, pipeline)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	g.warn(warnings...)
+	if !cmd.ShowSecrets {
+		g.warn("the Secrets are printed without their values, which a pipeline cannot run without; see --show-secrets")
+	}
+	for i := range objects {
+		if err := cmd.print(s, objects[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (cmd *renderCmd) render(g *globals, loaded *k8sclient.Loaded, found *entities, pipeline *omapi.IngestionPipeline) (*k8sclient.Objects, error) {
 	if len(pipeline.OpenMetadataServerConnection) == 0 {
-		endpoint := loaded.MetadataAPIEndpoint
-		if endpoint == "" {
-			endpoint = g.URL
-		}
-		if endpoint == "" {
+		if loaded.MetadataAPIEndpoint == "" && g.URL == "" {
 			return nil, fmt.Errorf("pipeline %s brings no openMetadataServerConnection: give --openmetadata-url", pipeline.FQN())
 		}
-		if cmd.ShowSecrets && g.Token == "" {
+		if cmd.ShowSecrets && g.Token == "" && loaded.AuthProvider != authNone {
 			return nil, fmt.Errorf("pipeline %s brings no openMetadataServerConnection: set OPENMETADATA_TOKEN", pipeline.FQN())
 		}
-		token := g.Token
-		if token == "" {
-			token = hidden
-		}
-		pipeline.OpenMetadataServerConnection = serverConnection(endpoint, token)
+		pipeline.OpenMetadataServerConnection = g.serverConnection(&loaded.Config, cmp.Or(g.Token, hidden))
 	}
-	service := found.serviceOf(pipeline)
+	service, err := found.serviceOf(pipeline)
+	if err != nil {
+		return nil, err
+	}
 	if service == nil && pipeline.PipelineType != omapi.PipelineApplication {
 		serviceType := cmd.ServiceType
 		if pipeline.PipelineType == omapi.PipelineTestSuite {
@@ -76,24 +86,28 @@ func (cmd *renderCmd) render(g *globals, loaded *k8sclient.Loaded, found *entiti
 
 func (cmd *renderCmd) print(s streams, objects *k8sclient.Objects) error {
 	secret := objects.Secret.DeepCopy()
-	secret.StringData = map[string]string{}
-	for key, value := range secret.Data {
-		secret.StringData[key] = hidden
-		if cmd.ShowSecrets {
+	// Without --show-secrets there is no value at all: one that only stands for it would overwrite the real one.
+	secret.Data, secret.StringData = nil, nil
+	if cmd.ShowSecrets {
+		secret.StringData = map[string]string{}
+		for key, value := range objects.Secret.Data {
 			secret.StringData[key] = string(value)
 		}
 	}
-	secret.Data = nil
 	documents := []runtime.Object{objects.ConfigMap, secret}
 	if objects.CronJob != nil {
 		documents = append(documents, objects.CronJob)
 	}
 	for _, document := range documents {
+		head := "---\n"
+		if document == runtime.Object(secret) && !cmd.ShowSecrets {
+			head += "# Its values are left out: " + strings.Join(slices.Sorted(maps.Keys(objects.Secret.Data)), ", ") + ". See --show-secrets.\n"
+		}
 		data, err := yaml.Marshal(document)
 		if err != nil {
 			return fmt.Errorf("encode: %w", err)
 		}
-		if _, err := s.out.Write(append([]byte("---\n"), data...)); err != nil {
+		if _, err := s.out.Write(append([]byte(head), data...)); err != nil {
 			return fmt.Errorf("write the result: %w", err)
 		}
 	}

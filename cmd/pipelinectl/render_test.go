@@ -26,7 +26,7 @@ func TestRenderEveryType(t *testing.T) {
 			t.Parallel()
 			got := execute("render", "-f", file, "--openmetadata-url", "http://openmetadata:8585/api")
 			require.Equal(t, 0, got.code, got.errOut)
-			assert.Empty(t, got.errOut)
+			assert.Equal(t, 2, strings.Count(got.errOut, "warning: "), "%s: of the moving image, and of the Secrets without values", got.errOut)
 			assert.NotContains(t, got.out, "change-me", "no secret without --show-secrets")
 			golden.Assert(t, filepath.Join("render", name), got.out)
 			input, err := os.ReadFile(file)

@@ -31,7 +31,7 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 			return err
 		}
 	}
-	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, endless: cmd.Wait})
+	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, endless: cmd.Wait, makes: true})
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (cmd *automateCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
-	c, ctx, cancel, err := g.connect(ctx)
+	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, makes: true})
 	if err != nil {
 		return err
 	}

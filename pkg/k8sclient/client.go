@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"time"
 
@@ -82,8 +83,12 @@ func (e *Error) hint() string {
 		return "create it with: kubectl create namespace " + e.Namespace
 	case apierrors.IsUnauthorized(e.Err):
 		return "log in to the cluster again, or check the kubeconfig"
-	case apierrors.IsForbidden(e.Err):
+	case IsNotAllowed(e.Err):
 		return "ask for a Role that allows it; deploy/ has one"
+	case apierrors.IsForbidden(e.Err):
+		return "no permission is missing: a quota or an admission policy of the namespace refuses it; change what the message names"
+	case apierrors.IsNotFound(e.Err):
+		return "check the namespace and the name: pipelinectl list -n " + e.Namespace
 	case apierrors.IsConflict(e.Err), apierrors.IsAlreadyExists(e.Err):
 		return "somebody else has changed it at the same time; try again"
 	case apierrors.IsInvalid(e.Err), apierrors.IsBadRequest(e.Err):
@@ -95,6 +100,17 @@ func (e *Error) hint() string {
 	default:
 		return ""
 	}
+}
+
+// rbacRefusal is how the API server says that a permission is missing; quotas and admission policies answer 403 too (forbiddenMessage
+// in k8s.io/apiserver/pkg/endpoints/handlers/responsewriters).
+// client-go says "unknown" where it cannot read the answer, as of /version, which no quota counts.
+var rbacRefusal = regexp.MustCompile(`cannot \S+ (resource|path) "|\bunknown$`)
+
+// IsNotAllowed says that Kubernetes does not know the user, or that he lacks a permission.
+func IsNotAllowed(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) && errors.As(err, &status) && rbacRefusal.MatchString(status.Status().Message)
 }
 
 func isNamespaceMissing(err error) bool {

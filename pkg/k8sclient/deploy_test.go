@@ -451,7 +451,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want   string
 	}{
 		"Unauthorized": {reason: "a token that has ended is not a missing Role", err: apierrors.NewUnauthorized("no"), want: "log in to the cluster again, or check the kubeconfig"},
-		"Forbidden":    {reason: "who may help is told", err: apierrors.NewForbidden(things, "x", nil), want: "ask for a Role that allows it; deploy/ has one"},
+		"Forbidden":    {reason: "who may help is told", err: apierrors.NewForbidden(things, "x", errors.New(`User "me" cannot get resource "things"`)), want: "ask for a Role that allows it; deploy/ has one"},
 		"TooMany":      {reason: "the server is busy", err: apierrors.NewTooManyRequestsError("slow down"), want: "the API server limits requests, try again later"},
 	}
 	for name, tc := range cases {

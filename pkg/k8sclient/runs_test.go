@@ -297,7 +297,7 @@ func TestKillThatDoesNotGetThrough(t *testing.T) {
 		w.start(t)
 		w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
 			if req.Method == http.MethodPatch {
-				return apierrors.NewForbidden(schema.GroupResource{Group: "batch", Resource: "jobs"}, "x", nil)
+				return apierrors.NewForbidden(schema.GroupResource{Group: "batch", Resource: "jobs"}, "x", errors.New(`User "me" cannot patch resource "jobs" in API group "batch"`))
 			}
 			return nil
 		})

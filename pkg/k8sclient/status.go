@@ -79,7 +79,7 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	return status, c.addStates(ctx, status.Runs, jobs)
 }
 
-var errNoServer = errors.New("OpenMetadata's address is not known")
+var errNoServer = errors.New("it is not known here how to reach OpenMetadata")
 
 func (c *Client) records(ctx context.Context, fqn string, limit int) ([]omapi.PipelineStatus, error) {
 	if c.om == nil {
