@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,6 +52,8 @@ type apiServer struct {
 	version int
 	objects map[string]object // by resource/name
 	logs    map[string]string // by pod
+	// lacking are the permissions that are missing, such as "list pods"; those of a user begin with its name.
+	lacking []string
 	// logReader answers for logs where it is set: the text, and whether the stream breaks off after it.
 	logReader func(pod string, query url.Values) (text string, cut bool)
 }
@@ -194,6 +197,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 	}
+	if strings.HasSuffix(req.URL.Path, "subjectaccessreviews") {
+		s.review(w, req)
+		return
+	}
 	parts := strings.Split(strings.Trim(req.URL.Path, "/"), "/")
 	at := slices.Index(parts, "namespaces")
 	switch rest := parts[at+1:]; {
@@ -210,6 +217,31 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	default:
 		s.one(w, req, rest[1], rest[2])
 	}
+}
+
+// review answers a SelfSubjectAccessReview or a LocalSubjectAccessReview, which names the user.
+func (s *apiServer) review(w http.ResponseWriter, req *http.Request) {
+	decoded, _, err := scheme.Codecs.UniversalDeserializer().Decode(body(req), nil, nil)
+	if err != nil {
+		refuse(w, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	var (
+		user   string
+		asked  *authorizationv1.ResourceAttributes
+		status *authorizationv1.SubjectAccessReviewStatus
+	)
+	switch review := decoded.(type) {
+	case *authorizationv1.SelfSubjectAccessReview:
+		asked, status = review.Spec.ResourceAttributes, &review.Status
+	case *authorizationv1.LocalSubjectAccessReview:
+		user, asked, status = review.Spec.User, review.Spec.ResourceAttributes, &review.Status
+	}
+	s.mu.Lock()
+	lacking := s.lacking
+	s.mu.Unlock()
+	status.Allowed = !slices.Contains(lacking, strings.TrimSpace(user+" "+asked.Verb+" "+strings.Trim(asked.Resource+"/"+asked.Subresource, "/")))
+	reply(w, http.StatusCreated, decoded)
 }
 
 // setLog makes the log of a pod's only container.

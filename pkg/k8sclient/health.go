@@ -145,29 +145,47 @@ func permissions() []permission {
 	}
 }
 
+// podPermissions are what the reporters in a pod ask of the API; deploy/ has a Role with them for the pods' service account.
+func podPermissions() []permission {
+	return []permission{
+		{resource: "pods", verbs: []string{"get", "list", "watch"}},
+		{resource: "pods", subresource: "log", verbs: []string{"get"}},
+		{group: "batch", resource: "jobs", verbs: []string{"get"}},
+		{resource: "events", verbs: []string{"list"}, optional: true},
+	}
+}
+
+func (p permission) String() string {
+	if p.subresource != "" {
+		return p.resource + "/" + p.subresource
+	}
+	return p.resource
+}
+
+// attributes are those of one verb in the namespace.
+func (c *Client) attributes(p permission, verb string) *authorizationv1.ResourceAttributes {
+	return &authorizationv1.ResourceAttributes{Namespace: c.config.Namespace, Verb: verb, Group: p.group, Resource: p.resource, Subresource: p.subresource}
+}
+
 func (c *Client) checkPermissions(ctx context.Context) []Check {
 	all := permissions()
-	checks := make([]Check, len(all))
+	checks := make([]Check, len(all), len(all)+1)
+	var account Check
 	var wg sync.WaitGroup
 	for i, p := range all {
 		wg.Go(func() { checks[i] = c.checkPermission(ctx, p) })
 	}
+	wg.Go(func() { account = c.checkAccountPermissions(ctx) })
 	wg.Wait()
-	return checks
+	return append(checks, account)
 }
 
 func (c *Client) checkPermission(ctx context.Context, p permission) Check {
-	resource := p.resource
-	if p.subresource != "" {
-		resource += "/" + p.subresource
-	}
-	name := "permission " + resource
+	name := "permission " + p.String()
 	var missing []string
 	for _, verb := range p.verbs {
 		review, err := c.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Namespace: c.config.Namespace, Verb: verb, Group: p.group, Resource: p.resource, Subresource: p.subresource,
-			}},
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: c.attributes(p, verb)},
 		}, metav1.CreateOptions{})
 		if err != nil {
 			return Check{name, CheckFailed, "cannot be asked: " + err.Error(), "check the login to the cluster"}
@@ -186,17 +204,64 @@ func (c *Client) checkPermission(ctx context.Context, p permission) Check {
 	}
 }
 
+// checkAccountPermissions asks for the pods: without these rights their reporters see nothing, and serve reports alone.
+func (c *Client) checkAccountPermissions(ctx context.Context) Check {
+	const name = "permissions of pods"
+	account := c.config.ServiceAccountName
+	missing, err := c.accountPermissions(ctx, account)
+	switch {
+	case err != nil:
+		return Check{name, CheckWarning, "those of service account " + account + " cannot be asked: " + err.Error(), "ask for the Role in deploy/, or: kubectl auth can-i --list --as system:serviceaccount:" + c.config.Namespace + ":" + account}
+	case len(missing) > 0:
+		return Check{name, CheckFailed, "service account " + account + " may not: " + strings.Join(missing, ", "), "give it the Role in deploy/"}
+	default:
+		return Check{Name: name, State: CheckOK, Detail: "service account " + account}
+	}
+}
+
+// accountPermissions says what the reporters in a pod of the service account lack, such as "list pods". An error where
+// whoever asks may not ask it.
+func (c *Client) accountPermissions(ctx context.Context, account string) (missing []string, err error) {
+	const prefix = "system:serviceaccounts"
+	for _, p := range podPermissions() {
+		for _, verb := range p.verbs {
+			review, err := c.kube.AuthorizationV1().LocalSubjectAccessReviews(c.config.Namespace).Create(ctx, &authorizationv1.LocalSubjectAccessReview{
+				ObjectMeta: metav1.ObjectMeta{Namespace: c.config.Namespace},
+				Spec: authorizationv1.SubjectAccessReviewSpec{
+					User:   "system:serviceaccount:" + c.config.Namespace + ":" + account,
+					Groups: []string{prefix, prefix + ":" + c.config.Namespace, "system:authenticated"}, ResourceAttributes: c.attributes(p, verb),
+				},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				return nil, err
+			}
+			if !review.Status.Allowed {
+				missing = append(missing, verb+" "+p.String())
+			}
+		}
+	}
+	return missing, nil
+}
+
 func (c *Client) checkOpenMetadata(ctx context.Context, out *Health) []Check {
 	const name, token = "openmetadata", "openmetadata token"
+	if c.om == nil {
+		return []Check{{name, CheckFailed, errNoServer.Error(), "set metadataApiEndpoint"}}
+	}
 	version, err := c.om.Version(ctx)
 	if err != nil {
-		return []Check{{name, CheckFailed, err.Error(), ""}}
+		return []Check{{name, CheckFailed, err.Error(), "see the server's log"}}
 	}
 	out.ServerVersion = version
 	checks := []Check{{Name: name, State: CheckOK, Detail: "version " + version + " at " + c.om.URL()}}
+	if c.config.VerifySSL == omapi.VerifyIgnore {
+		checks = append(checks, Check{"openmetadata certificate", CheckWarning, "is not checked, as verifySSL is ignore: whoever is in between sees the token", "set verifySSL to validate, and sslConfig"})
+	}
 	// The version is told to anyone; the list of pipelines is not.
 	err = c.om.CheckToken(ctx)
 	switch {
+	case err == nil && !c.om.HasToken():
+		return append(checks, Check{Name: token, State: CheckOK, Detail: "none is given, and none is asked for"})
 	case err == nil:
 		return append(checks, Check{Name: token, State: CheckOK, Detail: "valid"})
 	case errors.Is(err, omapi.ErrUnauthorized), errors.Is(err, omapi.ErrForbidden):

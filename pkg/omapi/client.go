@@ -112,6 +112,9 @@ func withoutPassword(address string) string {
 // URL is the server's address, with /api and without a password.
 func (c *Client) URL() string { return c.url }
 
+// HasToken says whether a token is sent.
+func (c *Client) HasToken() bool { return c.token != "" }
+
 // Close ends idle connections.
 func (c *Client) Close() { c.http.GetClient().CloseIdleConnections() }
 

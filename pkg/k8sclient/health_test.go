@@ -1,0 +1,135 @@
+package k8sclient
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+)
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	const account = "system:serviceaccount:pipelines:openmetadata-ingestion"
+	cases := map[string]struct {
+		reason string
+		edit   func(*testing.T, *world)
+		check  string
+		state  string
+		detail string
+	}{
+		"Permissions":    {reason: "all are there", check: "permission jobs", state: CheckOK, detail: "get, list, create, patch, delete, watch"},
+		"Verb":           {reason: "one verb of one resource is missing, and named", edit: func(_ *testing.T, w *world) { w.kube.lacking = []string{"patch cronjobs"} }, check: "permission cronjobs", state: CheckFailed, detail: "not allowed: patch"},
+		"Log":            {reason: "so it is of a subresource", edit: func(_ *testing.T, w *world) { w.kube.lacking = []string{"get pods/log"} }, check: "permission pods/log", state: CheckFailed, detail: "not allowed: get"},
+		"Events":         {reason: "without events only less is known", edit: func(_ *testing.T, w *world) { w.kube.lacking = []string{"list events"} }, check: "permission events", state: CheckWarning, detail: "not allowed: list"},
+		"Pods":           {reason: "the pods' own rights", check: "permissions of pods", state: CheckOK, detail: "openmetadata-ingestion"},
+		"PodsLack":       {reason: "their reporters would see nothing", edit: func(_ *testing.T, w *world) { w.kube.lacking = []string{account + " list pods", account + " get jobs"} }, check: "permissions of pods", state: CheckFailed, detail: "may not: list pods, get jobs"},
+		"PodsNotAllowed": {reason: "who may not ask is told how to", edit: refuseReviews, check: "permissions of pods", state: CheckWarning, detail: "cannot be asked"},
+		"Account":        {reason: "no pod could start", check: "service account", state: CheckFailed, detail: "openmetadata-ingestion does not exist"},
+		"AccountIsThere": {reason: "it is there", edit: addAccount, check: "service account", state: CheckOK, detail: "openmetadata-ingestion"},
+		"Namespace":      {reason: "nothing could be made", edit: func(_ *testing.T, w *world) { w.client.config.Namespace = "nowhere" }, check: "namespace", state: CheckFailed, detail: "nowhere does not exist"},
+		"MovingImage":    {reason: "it may not fit the server tomorrow", check: "ingestion image", state: CheckWarning, detail: "is whatever is newest"},
+		"Image":          {reason: "it stays what it is", edit: func(_ *testing.T, w *world) { w.client.config.IngestionImage = "localhost:5000/a:1" }, check: "ingestion image", state: CheckOK},
+		"NoSidecar":      {reason: "ends are seen later", edit: func(_ *testing.T, w *world) { w.client.config.Sidecar = SidecarNever }, check: "sidecar", state: CheckWarning, detail: "off by parameter"},
+		"Token":          {reason: "the bot's", check: "openmetadata token", state: CheckOK, detail: "valid"},
+		"Expired": {reason: "runs could report nothing", edit: func(t *testing.T, w *world) {
+			t.Helper()
+			w.client.om = w.om.ClientWith(t, w.om.TokenOf(t, admin.TokenExpired))
+		}, check: "openmetadata token", state: CheckFailed, detail: "Expired token!"},
+		"NoToken":         {reason: "a server that wants one", edit: func(t *testing.T, w *world) { t.Helper(); w.client.om = w.om.ClientWith(t, "") }, check: "openmetadata token", state: CheckFailed, detail: "answered 401"},
+		"NoAuth":          {reason: "a server that wants none", edit: withoutAuth, check: "openmetadata token", state: CheckOK, detail: "none is asked for"},
+		"CertificateOpen": {reason: "it is convenient for a try", edit: func(_ *testing.T, w *world) { w.client.config.VerifySSL = omapi.VerifyIgnore }, check: "openmetadata certificate", state: CheckWarning, detail: "is not checked"},
+		"ServerAway": {reason: "it does not answer", edit: func(t *testing.T, w *world) {
+			t.Helper()
+			w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: 503})
+		}, check: "openmetadata", state: CheckFailed, detail: "answered 503"},
+		"NoServer": {reason: "a server that embeds this may have none", edit: func(_ *testing.T, w *world) { w.client.om = nil }, check: "openmetadata", state: CheckFailed, detail: "it is not known here"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if tc.edit != nil {
+				tc.edit(t, w)
+			}
+			health := w.client.Health(t.Context())
+			var found []Check
+			failed := false
+			for _, check := range health.Checks {
+				failed = failed || check.State == CheckFailed
+				if check.Name == tc.check {
+					found = append(found, check)
+				}
+			}
+			require.Len(t, found, 1, "%v", health.Checks)
+			assert.Equal(t, tc.state, found[0].State, "%s: %s", tc.reason, found[0].Detail)
+			assert.Contains(t, found[0].Detail, tc.detail, tc.reason)
+			assert.Equal(t, tc.state == CheckOK, found[0].Advice == "", "what to do is told")
+			assert.Equal(t, !failed, health.Healthy)
+		})
+	}
+}
+
+func refuseReviews(_ *testing.T, w *world) {
+	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+		if strings.HasSuffix(req.URL.Path, "localsubjectaccessreviews") {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "localsubjectaccessreviews"}, "", errors.New("no"))
+		}
+		return nil
+	})
+}
+
+func addAccount(t *testing.T, w *world) {
+	t.Helper()
+	w.kube.add(t, "kubectl", &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "openmetadata-ingestion"}})
+}
+
+// withoutAuth has a server that takes all.
+func withoutAuth(t *testing.T, w *world) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"version":"1.12.6","data":[]}`))
+	}))
+	t.Cleanup(server.Close)
+	client, err := omapi.New(omapi.Config{URL: server.URL + "/api"})
+	require.NoError(t, err)
+	w.client.om = client
+}
+
+func TestHostIP(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		edit   func(*Config)
+		pod    bool
+		want   string
+	}{
+		"Configured": {reason: "the user knows best", edit: func(c *Config) { c.HostIP = "192.0.2.1" }, pod: true, want: "192.0.2.1"},
+		"NotAllowed": {reason: "it is not to be told, configured or not", edit: func(c *Config) { c.HostIP, c.IngestionIPInfoEnabled = "192.0.2.1", false }},
+		"Pod":        {reason: "as OpenMetadata's own client says it in a pod", pod: true, want: "Pod: server-0 in namespace: pipelines"},
+		"Outside":    {reason: "and elsewhere", want: "Kubernetes cluster - namespace: pipelines"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("HOSTNAME", "server-0")
+			t.Setenv("KUBERNETES_SERVICE_HOST", map[bool]string{true: "10.0.0.1"}[tc.pod])
+			config := DefaultConfig()
+			config.Namespace = namespace
+			if tc.edit != nil {
+				tc.edit(&config)
+			}
+			client, err := New(nil, nil, config)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, client.HostIP(), tc.reason)
+		})
+	}
+}
