@@ -11,13 +11,18 @@ import (
 type deleteCmd struct {
 	targets
 	outputFlag
+	dryRunFlag
 }
 
 // Run deletes the pipelines' objects.
 func (cmd *deleteCmd) Run(ctx context.Context, g *globals, s streams) error {
-	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, need{server: true, endless: true}, func(ctx context.Context, c *connection, fqn string) (*k8sclient.DeleteResult, error) {
-		return c.pipelines.Delete(ctx, fqn)
-	}, func(r *k8sclient.DeleteResult) (name, text string) {
-		return r.FQN, fmt.Sprintf("pipeline %s deleted: %s", r.FQN, strings.Join(r.Objects, ", "))
+	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, operation[*k8sclient.DeleteResult]{
+		doing: "deleting", done: "deleted", need: need{server: true, endless: true}, dryRun: cmd.DryRun,
+		work: func(ctx context.Context, c *connection, fqn string) (*k8sclient.DeleteResult, error) {
+			return c.pipelines.Delete(ctx, fqn)
+		},
+		show: func(r *k8sclient.DeleteResult) (data any, name, text string) {
+			return r, r.FQN, fmt.Sprintf("pipeline %s deleted: %s", r.FQN, strings.Join(r.Objects, ", "))
+		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 type killCmd struct {
 	targets
 	outputFlag
+	dryRunFlag
 
 	RunID string `name:"run" help:"End this run only." placeholder:"RUN-ID"`
 }
@@ -31,7 +32,10 @@ func (cmd *killCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
-	results, failed := forEach(ctx, names, func(ctx context.Context, fqn string) ([]k8sclient.KillResult, error) {
+	if cmd.DryRun == dryRunClient {
+		return wouldDo(ctx, s, c, names, cmd.outputFlag, "killed, where it runs")
+	}
+	results, failed := forEachShown(ctx, s, "killing", names, func(ctx context.Context, fqn string) ([]k8sclient.KillResult, error) {
 		killed, err := c.pipelines.Kill(ctx, fqn, cmd.RunID)
 		if errors.Is(err, k8sclient.ErrNothingToKill) && len(names) > 1 {
 			return nil, nil // Of many, most have none.

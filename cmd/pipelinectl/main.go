@@ -49,8 +49,8 @@ type cli struct {
 	History    historyCmd  `cmd:"" group:"pipelines" help:"Show a pipeline's configurations."`
 	Rollback   rollbackCmd `cmd:"" group:"pipelines" help:"Go back to an earlier configuration."`
 	Delete     deleteCmd   `cmd:"" group:"pipelines" help:"Delete pipelines from the namespace, their runs too."`
-	Run        runCmd      `cmd:"" group:"runs" help:"Run a deployed pipeline now."`
-	Status     statusCmd   `cmd:"" group:"runs" help:"Show a pipeline's schedule and its latest runs."`
+	Run        runCmd      `cmd:"" group:"runs" help:"Run deployed pipelines now."`
+	Status     statusCmd   `cmd:"" group:"runs" help:"Show pipelines' schedules and their latest runs."`
 	Logs       logsCmd     `cmd:"" group:"runs" help:"Print the logs of a run."`
 	Kill       killCmd     `cmd:"" group:"runs" help:"End pipelines' runs, gracefully, and wait until they have ended."`
 	Diagnose   diagnoseCmd `cmd:"" group:"runs" help:"Find out how a run ended, or why it does not start."`
@@ -77,6 +77,11 @@ func commandName(file string) string {
 	return "pipelinectl"
 }
 
+// asCalled makes commands in a text those that the user has. Packages do not know how they are called.
+func asCalled(name, text string) string {
+	return strings.NewReplacer("pipelinectl: ", name+": ", "pipelinectl ", name+" ").Replace(text)
+}
+
 func main() {
 	// What client-go would log is in the errors.
 	klog.SetLogger(klog.NewKlogr().V(0))
@@ -91,10 +96,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // The second interrupt ends at once.
 
+	name := commandName(os.Args[0])
 	c := cli{globals: globals{stderr: stderr}}
 	exited := -1
 	parser, err := kong.New(&c,
-		kong.Name(commandName(os.Args[0])), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.Name(name), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ExplicitGroups([]kong.Group{{Key: "pipelines", Title: "Pipelines:"}, {Key: "runs", Title: "Runs:"}, {Key: "setup", Title: "Setup:"}}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.globals), kong.Bind(streams{out: stdout, err: stderr}),
@@ -112,7 +118,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "pipelinectl: %v; see pipelinectl --help\n", err)
+		fmt.Fprint(stderr, asCalled(name, fmt.Sprintf("pipelinectl: %v; see pipelinectl --help\n", err)))
 		return exitUsage
 	}
 	err = parsed.Run()
@@ -120,7 +126,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "pipelinectl: %v\n", err)
+		fmt.Fprint(stderr, asCalled(name, fmt.Sprintf("pipelinectl: %v\n", err)))
 		return exitCode(ctx, err)
 	}
 	return 0

@@ -140,6 +140,13 @@ func TestCommandName(t *testing.T) {
 	}
 }
 
+func TestAsCalled(t *testing.T) {
+	t.Parallel()
+	const text = "pipelinectl: x is not deployed: pipelinectl deploy -f FILE; image pipelinectl.local/x:1"
+	assert.Equal(t, text, asCalled("pipelinectl", text))
+	assert.Equal(t, "kubectl pipeline: x is not deployed: kubectl pipeline deploy -f FILE; image pipelinectl.local/x:1", asCalled("kubectl pipeline", text), "as a plugin it has another name")
+}
+
 type closed struct{}
 
 var errClosed = errors.New("closed")

@@ -6,23 +6,31 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
 type runCmd struct {
+	targets
 	outputFlag
+	dryRunFlag
 
-	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
-	Wait     bool   `help:"Wait until the run has ended; exit code 3 where it did not succeed. Bounded by --timeout only where that is given."`
+	Wait     bool   `help:"Wait until the runs have ended; exit code 3 where one did not succeed. Bounded by --timeout only where that is given."`
 	Override string `help:"For an application: JSON object that is put over its appConfig for this run; @FILE reads it from a file." placeholder:"JSON"`
 }
 
 // errRunFailed makes the exit code of a run that was waited for.
 var errRunFailed = errors.New("the run did not succeed")
 
-// Run starts the pipeline.
+// started is a run, and its record where it was waited for.
+type started struct {
+	run    *k8sclient.RunResult
+	record *omapi.PipelineStatus
+}
+
+// Run starts the pipelines.
 func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 	options := k8sclient.RunOptions{}
 	if cmd.Override != "" {
@@ -31,33 +39,55 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 			return err
 		}
 	}
-	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, endless: cmd.Wait, makes: true})
-	if err != nil {
-		return err
+	var told sync.Mutex // Of what many runs write to standard error.
+	tell := func(line string) {
+		told.Lock()
+		defer told.Unlock()
+		fmt.Fprintln(s.err, line)
 	}
-	defer cancel()
-	result, err := c.pipelines.Run(ctx, cmd.Pipeline, options)
-	if err != nil {
-		return err
-	}
-	started := fmt.Sprintf("run %s of pipeline %s started as Job %s", result.RunID, result.FQN, result.JobName)
-	if !cmd.Wait {
-		return s.print(cmd.outputFlag, view{data: result, text: started, names: []string{result.RunID}})
-	}
-	fmt.Fprintln(s.err, started)
-	record, err := c.pipelines.Wait(ctx, cmd.Pipeline, result.RunID, func(state omapi.PipelineState) {
-		fmt.Fprintln(s.err, state)
+	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, operation[*started]{
+		doing: "starting", done: "started", single: true, need: need{server: true, endless: cmd.Wait, makes: true}, dryRun: cmd.DryRun,
+		work: func(ctx context.Context, c *connection, fqn string) (*started, error) {
+			run, err := c.pipelines.Run(ctx, fqn, options)
+			if err != nil {
+				return nil, err
+			}
+			if !cmd.Wait {
+				return &started{run: run}, nil
+			}
+			tell(startedText(run))
+			return cmd.wait(ctx, c, run, tell)
+		},
+		show: func(r *started) (data any, name, text string) {
+			if r.record == nil {
+				return r.run, r.run.RunID, startedText(r.run)
+			}
+			return r.record, r.run.RunID, fmt.Sprintf("run %s ended, state %s", r.run.RunID, r.record.State)
+		},
+	})
+}
+
+func startedText(run *k8sclient.RunResult) string {
+	return fmt.Sprintf("run %s of pipeline %s started as Job %s", run.RunID, run.FQN, run.JobName)
+}
+
+// wait gives the run's record, and an error where it did not succeed.
+func (cmd *runCmd) wait(ctx context.Context, c *connection, run *k8sclient.RunResult, tell func(string)) (*started, error) {
+	record, err := c.pipelines.Wait(ctx, run.FQN, run.RunID, func(state omapi.PipelineState) {
+		line := string(state)
+		if len(cmd.Pipelines) != 1 {
+			line = run.FQN + ": " + line
+		}
+		tell(line)
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.print(cmd.outputFlag, view{data: record, text: fmt.Sprintf("run %s ended, state %s", result.RunID, record.State), names: []string{result.RunID}}); err != nil {
-		return err
-	}
+	out := &started{run: run, record: record}
 	if record.State != omapi.StateSuccess && record.State != omapi.StatePartialSuccess {
-		return fmt.Errorf("%w: run %s, state %s: %s", errRunFailed, result.RunID, record.State, record.Cause())
+		return out, fmt.Errorf("%w: run %s, state %s: %s", errRunFailed, run.RunID, record.State, record.Cause())
 	}
-	return nil
+	return out, nil
 }
 
 // readOverride takes a JSON object, or @ and the path of a file with one.

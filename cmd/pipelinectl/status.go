@@ -10,30 +10,28 @@ import (
 )
 
 type statusCmd struct {
+	targets
 	outputFlag
-
-	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
 }
 
-// Run shows the pipeline.
+// Run shows the pipelines.
 func (cmd *statusCmd) Run(ctx context.Context, g *globals, s streams) error {
-	c, ctx, cancel, err := g.connectCluster(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	status, err := c.pipelines.Status(ctx, cmd.Pipeline)
-	if err != nil {
-		return err
-	}
-	if status.RecordProblem != "" {
-		s.warnf("what Kubernetes knows is shown, without OpenMetadata's records: %s", status.RecordProblem)
-	}
-	v := view{data: status, text: statusText(status, false), wide: statusText(status, true)}
-	for i := range status.Runs {
-		v.names = append(v.names, status.Runs[i].RunID)
-	}
-	return s.print(cmd.outputFlag, v)
+	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, operation[*k8sclient.PipelineStatus]{
+		doing: "reading", single: true,
+		work: func(ctx context.Context, c *connection, fqn string) (*k8sclient.PipelineStatus, error) {
+			return c.pipelines.Status(ctx, fqn)
+		},
+		show: func(status *k8sclient.PipelineStatus) (data any, name, text string) {
+			if status.RecordProblem != "" {
+				s.warnf("pipeline %s: what Kubernetes knows is shown, without OpenMetadata's records: %s", status.FQN, status.RecordProblem)
+			}
+			ids := make([]string, len(status.Runs))
+			for i := range status.Runs {
+				ids[i] = status.Runs[i].RunID
+			}
+			return status, strings.Join(ids, "\n"), statusText(status, cmd.Output == "wide")
+		},
+	})
 }
 
 func statusText(status *k8sclient.PipelineStatus, wide bool) string {

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -78,12 +80,30 @@ func forEach[T, R any](ctx context.Context, items []T, work func(context.Context
 	return done, errors.Join(errs...)
 }
 
-// onEach connects, does the work for each target, and prints the results; line is how a result reads.
-func onEach[R any](ctx context.Context, g *globals, s streams, t *targets, flag outputFlag, need need, work func(context.Context, *connection, string) (R, error), line func(R) (name, text string)) error {
+// dryRunFlag is for commands whose dry run is to see which pipelines they would take.
+type dryRunFlag struct {
+	DryRun string `enum:"none,client" default:"none" help:"client: only say which pipelines it would be; nothing is changed." placeholder:"WHERE"`
+}
+
+// operation is what a command does to each of its pipelines.
+type operation[R any] struct {
+	// doing and done are how it reads: deleting, deleted.
+	doing, done string
+	need        need
+	dryRun      string
+	work        func(context.Context, *connection, string) (R, error)
+	// show is a result as data, by name and as text.
+	show func(R) (data any, name, text string)
+	// single: of one pipeline that is named the data is the result itself, as kubectl get has it.
+	single bool
+}
+
+// onEach connects, does the work for each target, and prints the results.
+func onEach[R any](ctx context.Context, g *globals, s streams, t *targets, flag outputFlag, op operation[R]) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	c, ctx, cancel, err := g.connectWith(ctx, need)
+	c, ctx, cancel, err := g.connectWith(ctx, op.need)
 	if err != nil {
 		return err
 	}
@@ -92,15 +112,23 @@ func onEach[R any](ctx context.Context, g *globals, s streams, t *targets, flag 
 	if err != nil {
 		return err
 	}
-	results, failed := forEach(ctx, names, func(ctx context.Context, fqn string) (R, error) { return work(ctx, c, fqn) })
-	v := view{data: results}
-	for _, result := range results {
-		name, text := line(result)
+	if op.dryRun == dryRunClient {
+		return wouldDo(ctx, s, c, names, flag, op.done)
+	}
+	results, failed := forEachShown(ctx, s, op.doing, names, func(ctx context.Context, fqn string) (R, error) { return op.work(ctx, c, fqn) })
+	list := make([]any, len(results))
+	v := view{data: list}
+	for i, result := range results {
+		data, name, text := op.show(result)
+		list[i] = data
 		v.names = append(v.names, name)
-		if v.text != "" {
+		if i > 0 {
 			v.text += "\n"
 		}
 		v.text += text
+	}
+	if op.single && len(t.Pipelines) == 1 && len(list) == 1 {
+		v.data = list[0]
 	}
 	if len(results) > 0 {
 		if err := s.print(flag, v); err != nil {
@@ -108,4 +136,33 @@ func onEach[R any](ctx context.Context, g *globals, s streams, t *targets, flag 
 		}
 	}
 	return failed
+}
+
+// forEachShown is forEach with a bar.
+func forEachShown[R any](ctx context.Context, s streams, doing string, names []string, work func(context.Context, string) (R, error)) ([]R, error) {
+	bar := newProgress(s.err, doing, len(names))
+	defer bar.end()
+	return forEach(ctx, names, func(ctx context.Context, fqn string) (R, error) {
+		defer bar.step()
+		return work(ctx, fqn)
+	})
+}
+
+// wouldDo says which pipelines it would be. Each must be deployed, as in earnest.
+func wouldDo(ctx context.Context, s streams, c *connection, names []string, flag outputFlag, done string) error {
+	type pipeline struct {
+		FQN string `json:"fullyQualifiedName"`
+	}
+	found, failed := forEach(ctx, names, func(ctx context.Context, fqn string) (pipeline, error) {
+		_, err := c.pipelines.Deployed(ctx, fqn)
+		return pipeline{FQN: fqn}, err
+	})
+	if failed != nil {
+		return failed
+	}
+	lines := make([]string, len(found))
+	for i := range found {
+		lines[i] = fmt.Sprintf("pipeline %s %s (client dry run)", found[i].FQN, done)
+	}
+	return s.print(flag, view{data: found, text: strings.Join(lines, "\n"), names: names})
 }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
+)
+
+// deployedPipelines is an API server that has pipelines svc.a and svc.b, on demand, and takes no writes.
+func deployedPipelines(t *testing.T) http.Handler {
+	t.Helper()
+	configMap := func(name string) map[string]any {
+		return map[string]any{
+			"apiVersion": "v1", "kind": "ConfigMap",
+			"metadata": map[string]any{"name": "om-config-" + name, "annotations": map[string]string{"pipelines.openmetadata.org/fqn": "svc." + name}},
+			"data":     map[string]string{"pipeline": `{"name":"` + name + `","fullyQualifiedName":"svc.` + name + `","pipelineType":"metadata"}`},
+		}
+	}
+	lists := map[string]map[string]any{
+		"configmaps": {"apiVersion": "v1", "kind": "ConfigMapList", "items": []any{configMap("a"), configMap("b")}},
+		"cronjobs":   {"apiVersion": "batch/v1", "kind": "CronJobList", "items": []any{}},
+		"jobs":       {"apiVersion": "batch/v1", "kind": "JobList", "items": []any{}},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		assert.Equal(t, http.MethodGet, req.Method, "%s is a write", req.URL)
+		last := req.URL.Path[strings.LastIndexByte(req.URL.Path, '/')+1:]
+		answer := lists[last]
+		if name, ok := strings.CutPrefix(last, "om-config-"); ok && (name == "a" || name == "b") {
+			answer = configMap(name)
+		}
+		if answer == nil {
+			refusing(apierrors.NewNotFound(schema.GroupResource{Resource: "things"}, last)).ServeHTTP(w, req)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		assert.NoError(t, json.NewEncoder(w).Encode(answer))
+	})
+}
+
+func TestDryRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	base := []string{"--kubeconfig", kubeconfig(t, deployedPipelines(t)), "--openmetadata-url", "http://om.invalid/api", "--set", "ingestionImage=a:1", "--dry-run=client"}
+	for command, done := range map[string]string{
+		"delete": "deleted", "run": "started", "kill": "killed, where it runs", "enable": "enabled", "disable": "disabled", "toggle": "toggled",
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			got := execute(append([]string{command, "--all"}, base...)...)
+			require.Equal(t, 0, got.code, got.errOut)
+			assert.Equal(t, "pipeline svc.a "+done+" (client dry run)\npipeline svc.b "+done+" (client dry run)\n", got.out)
+			got = execute(append([]string{command, "svc.a", "svc.nowhere"}, base...)...)
+			assert.Equal(t, exitError, got.code)
+			assert.Contains(t, got.errOut, "the pipeline is not deployed: svc.nowhere")
+		})
+	}
+}
+
+func TestStatusOfSeveral(t *testing.T) {
+	t.Parallel()
+	// No address of OpenMetadata: what Kubernetes knows is shown.
+	base := []string{"--kubeconfig", kubeconfig(t, deployedPipelines(t))}
+	got := execute(append([]string{"status", "-l", "app.kubernetes.io/component=ingestion", "-o", "json"}, base...)...)
+	require.Equal(t, 0, got.code, got.errOut)
+	var list []k8sclient.PipelineStatus
+	require.NoError(t, json.Unmarshal([]byte(got.out), &list))
+	assert.Len(t, list, 2)
+	assert.Contains(t, got.errOut, "warning: pipeline svc.b: what Kubernetes knows is shown, without OpenMetadata's records")
+
+	got = execute(append([]string{"status", "svc.a", "-o", "json"}, base...)...)
+	require.Equal(t, 0, got.code, got.errOut)
+	var one k8sclient.PipelineStatus
+	require.NoError(t, json.Unmarshal([]byte(got.out), &one), "of one that is named it is no list")
+	assert.Equal(t, "svc.a", one.FQN)
+}
