@@ -38,6 +38,7 @@ func TestWorkflowsParse(t *testing.T) {
 		require.NoError(t, err, file)
 	}
 	assert.Len(t, texts, len(workflow.Types()), "every type that can be deployed is here")
+	texts["automation"] = automation
 	input, err := json.Marshal(texts)
 	require.NoError(t, err)
 
@@ -52,6 +53,23 @@ func TestWorkflowsParse(t *testing.T) {
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &failed), stdout.String())
 	assert.Empty(t, failed)
 }
+
+// automation is the test of a connection as OpenMetadata hands it to a runner. Its pod gets it as it is.
+const automation = `
+name: test-connection-shop
+fullyQualifiedName: test-connection-shop
+workflowType: TEST_CONNECTION
+request:
+  connection: {config: {type: Mysql, scheme: mysql+pymysql, username: reader, authType: {password: change-me}, hostPort: "mysql:3306"}}
+  serviceName: shop
+  serviceType: Database
+  connectionType: Mysql
+openMetadataServerConnection:
+  type: OpenMetadata
+  hostPort: http://om:8585/api
+  authProvider: openmetadata
+  securityConfig: {jwtToken: token}
+`
 
 // readExample reads a pipeline and its service, which an application has not.
 func readExample(t *testing.T, file string) (*omapi.IngestionPipeline, *omapi.Service) {

@@ -5,7 +5,7 @@ import sys
 
 import yaml
 from metadata.generated.schema.metadataIngestion.application import OpenMetadataApplicationConfig
-from metadata.ingestion.api.parser import parse_workflow_config_gracefully
+from metadata.ingestion.api.parser import parse_automation_workflow_gracefully, parse_workflow_config_gracefully
 
 failed = {}
 for name, text in json.load(sys.stdin).items():
@@ -13,6 +13,8 @@ for name, text in json.load(sys.stdin).items():
     try:
         if "sourcePythonClass" in config:
             OpenMetadataApplicationConfig.model_validate(config)
+        elif "workflowType" in config:
+            parse_automation_workflow_gracefully(config)
         else:
             parse_workflow_config_gracefully(config)
     except Exception as error:
