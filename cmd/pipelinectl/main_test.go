@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/internal/golden"
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
+	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
@@ -440,6 +442,52 @@ contexts: [{name: one, context: {cluster: one}}, {name: two, context: {cluster: 
 	got = execute("list", "--set", "kubeConfigContent={{")
 	assert.Contains(t, got.errOut, "kubeConfigContent is no kubeconfig")
 	assert.Equal(t, []int32{1, 1}, []int32{asked[0].Load(), asked[1].Load()}, "no cluster is asked in place of one that is not known")
+}
+
+// TestCertificateAuthority: a server's certificate may be of an authority of one's own.
+func TestCertificateAuthority(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"version":"1.12.6"}`)) }))
+	t.Cleanup(server.Close)
+	ca := write(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	validate := func(path string) func(*k8sclient.Config) {
+		return func(c *k8sclient.Config) { c.VerifySSL, c.CACertificate = omapi.VerifyValidate, path }
+	}
+	cases := map[string]struct {
+		reason string
+		ca     string
+		config func(*k8sclient.Config)
+		err    string
+	}{
+		"Unknown":  {reason: "the system does not know it", config: func(*k8sclient.Config) {}, err: "certificate signed by unknown authority"},
+		"Flag":     {reason: "as it is here", ca: ca, config: func(*k8sclient.Config) {}},
+		"Config":   {reason: "as the pods have it", config: validate(ca)},
+		"Both":     {reason: "the pods have it elsewhere", ca: ca, config: validate("/in/the/pods.pem")},
+		"OnlyPods": {reason: "what to do is told", config: validate("/in/the/pods.pem"), err: "give --openmetadata-ca"},
+		"Ignore":   {reason: "nothing is checked", config: func(c *k8sclient.Config) { c.VerifySSL = omapi.VerifyIgnore }},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := k8sclient.DefaultConfig()
+			tc.config(&config)
+			g := &globals{URL: server.URL + "/api", CA: tc.ca}
+			client, err := g.server(&config, need{server: true})
+			if err == nil {
+				_, err = client.Version(t.Context())
+			}
+			if tc.err != "" {
+				require.ErrorContains(t, err, tc.err, tc.reason)
+				return
+			}
+			require.NoError(t, err, tc.reason)
+		})
+	}
+	config := k8sclient.DefaultConfig()
+	validate("/in/the/pods.pem")(&config)
+	client, err := (&globals{URL: server.URL}).server(&config, need{})
+	require.NoError(t, err, "a command that does without the server does")
+	assert.Nil(t, client)
 }
 
 func TestTimeout(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -131,28 +132,31 @@ type permission struct {
 	optional bool
 }
 
+const verbGet = "get"
+
 // permissions are all that this package asks of the API; deploy/ has a Role with them.
 func permissions() []permission {
-	all := []string{"get", "list", "create", "patch", "delete"}
-	return []permission{
+	all := []string{verbGet, "list", "create", "patch", "delete"}
+	return append([]permission{
 		{resource: "configmaps", verbs: all},
 		{resource: "secrets", verbs: all},
-		{group: "batch", resource: "cronjobs", verbs: all},
-		{group: "batch", resource: "jobs", verbs: append(slices.Clone(all), "watch")},
-		{resource: "pods", verbs: []string{"get", "list", "watch"}},
-		{resource: "pods", subresource: "log", verbs: []string{"get"}},
+		{group: batchv1.GroupName, resource: "cronjobs", verbs: all},
+		{group: batchv1.GroupName, resource: "jobs", verbs: append(slices.Clone(all), "watch")},
+	}, readPermissions()...)
+}
+
+// readPermissions are what a diagnosis takes, from outside and in a pod.
+func readPermissions() []permission {
+	return []permission{
+		{resource: "pods", verbs: []string{verbGet, "list", "watch"}},
+		{resource: "pods", subresource: "log", verbs: []string{verbGet}},
 		{resource: "events", verbs: []string{"list"}, optional: true},
 	}
 }
 
 // podPermissions are what the reporters in a pod ask of the API; deploy/ has a Role with them for the pods' service account.
 func podPermissions() []permission {
-	return []permission{
-		{resource: "pods", verbs: []string{"get", "list", "watch"}},
-		{resource: "pods", subresource: "log", verbs: []string{"get"}},
-		{group: "batch", resource: "jobs", verbs: []string{"get"}},
-		{resource: "events", verbs: []string{"list"}, optional: true},
-	}
+	return append([]permission{{group: batchv1.GroupName, resource: "jobs", verbs: []string{verbGet}}}, readPermissions()...)
 }
 
 func (p permission) String() string {
@@ -208,20 +212,22 @@ func (c *Client) checkPermission(ctx context.Context, p permission) Check {
 func (c *Client) checkAccountPermissions(ctx context.Context) Check {
 	const name = "permissions of pods"
 	account := c.config.ServiceAccountName
-	missing, err := c.accountPermissions(ctx, account)
+	missing, optional, err := c.accountPermissions(ctx, account)
 	switch {
 	case err != nil:
 		return Check{name, CheckWarning, "those of service account " + account + " cannot be asked: " + err.Error(), "ask for the Role in deploy/, or: kubectl auth can-i --list --as system:serviceaccount:" + c.config.Namespace + ":" + account}
 	case len(missing) > 0:
-		return Check{name, CheckFailed, "service account " + account + " may not: " + strings.Join(missing, ", "), "give it the Role in deploy/"}
+		return Check{name, CheckFailed, "service account " + account + " may not: " + strings.Join(append(missing, optional...), ", "), "give it the Role in deploy/"}
+	case len(optional) > 0:
+		return Check{name, CheckWarning, "service account " + account + " may not: " + strings.Join(optional, ", "), "give it the Role in deploy/"}
 	default:
 		return Check{Name: name, State: CheckOK, Detail: "service account " + account}
 	}
 }
 
-// accountPermissions says what the reporters in a pod of the service account lack, such as "list pods". An error where
-// whoever asks may not ask it.
-func (c *Client) accountPermissions(ctx context.Context, account string) (missing []string, err error) {
+// accountPermissions says what the reporters in a pod of the service account lack, such as "list pods", and without what they
+// only know less. An error where whoever asks may not ask it.
+func (c *Client) accountPermissions(ctx context.Context, account string) (missing, optional []string, err error) {
 	const prefix = "system:serviceaccounts"
 	for _, p := range podPermissions() {
 		for _, verb := range p.verbs {
@@ -232,15 +238,18 @@ func (c *Client) accountPermissions(ctx context.Context, account string) (missin
 					Groups: []string{prefix, prefix + ":" + c.config.Namespace, "system:authenticated"}, ResourceAttributes: c.attributes(p, verb),
 				},
 			}, metav1.CreateOptions{})
-			if err != nil {
-				return nil, err
-			}
-			if !review.Status.Allowed {
+			switch {
+			case err != nil:
+				return nil, nil, err
+			case review.Status.Allowed:
+			case p.optional:
+				optional = append(optional, verb+" "+p.String())
+			default:
 				missing = append(missing, verb+" "+p.String())
 			}
 		}
 	}
-	return missing, nil
+	return missing, optional, nil
 }
 
 func (c *Client) checkOpenMetadata(ctx context.Context, out *Health) []Check {
