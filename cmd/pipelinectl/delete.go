@@ -11,12 +11,20 @@ import (
 type deleteCmd struct {
 	targets
 	outputFlag
+
+	Force bool `help:"Delete also where OpenMetadata cannot be told how the runs ended that go on."`
 }
 
 // Run deletes the pipelines' objects.
 func (cmd *deleteCmd) Run(ctx context.Context, g *globals, s streams) error {
 	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, need{server: true, endless: true}, func(ctx context.Context, c *connection, fqn string) (*k8sclient.DeleteResult, error) {
-		return c.pipelines.Delete(ctx, fqn)
+		result, err := c.pipelines.Delete(ctx, fqn, k8sclient.DeleteOptions{Force: cmd.Force})
+		if result != nil {
+			for _, killed := range result.Killed {
+				s.warn(killed.Problem)
+			}
+		}
+		return result, err
 	}, func(r *k8sclient.DeleteResult) (name, text string) {
 		return r.FQN, fmt.Sprintf("pipeline %s deleted: %s", r.FQN, strings.Join(r.Objects, ", "))
 	})

@@ -331,8 +331,13 @@ current-context: test
 }
 
 func refusing(err *apierrors.StatusError) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		status := err.ErrStatus
+		if status.Code == http.StatusNotFound && req.URL.Query().Has("labelSelector") {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"kind":"List","apiVersion":"v1","items":[]}`) // A list is never not found.
+			return
+		}
 		status.Kind, status.APIVersion = "Status", "v1"
 		data, err := json.Marshal(&status)
 		if err != nil {

@@ -109,12 +109,16 @@ func sanitise(name string) string {
 }
 
 func withHash(name, fqn string, longest int) string {
-	sanitised := sanitise(name)
-	sum := sha256.Sum256([]byte(fqn))
-	hash := hex.EncodeToString(sum[:])[:hashLength]
+	sanitised, hash := sanitise(name), Hash(fqn)
 	sanitised = strings.TrimRight(sanitised[:min(len(sanitised), longest-hashLength-1)], "-")
 	if sanitised == "" {
 		return hash
 	}
 	return sanitised + "-" + hash
+}
+
+// Hash tells pipelines apart, by their fully qualified names, where those cannot be written.
+func Hash(fqn string) string {
+	sum := sha256.Sum256([]byte(fqn))
+	return hex.EncodeToString(sum[:])[:hashLength]
 }

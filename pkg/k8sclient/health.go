@@ -188,6 +188,9 @@ func (c *Client) checkPermission(ctx context.Context, p permission) Check {
 
 func (c *Client) checkOpenMetadata(ctx context.Context, out *Health) []Check {
 	const name, token = "openmetadata", "openmetadata token"
+	if c.om == nil {
+		return []Check{{name, CheckFailed, ErrNoServer.Error(), "give its address"}}
+	}
 	version, err := c.om.Version(ctx)
 	if err != nil {
 		return []Check{{name, CheckFailed, err.Error(), ""}}

@@ -58,38 +58,76 @@ func NewObjects(config *Config, pipeline *omapi.IngestionPipeline, service *omap
 	if err != nil {
 		return nil, err
 	}
-	public, overlay := workflow.Split(full)
-	publicYAML, err := public.YAML()
-	if err != nil {
-		return nil, err
-	}
-	overlayYAML, err := overlay.YAML()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSize(full, pipeline); err != nil {
-		return nil, err
-	}
 	entity, err := entityJSON(pipeline)
 	if err != nil {
 		return nil, err
 	}
-	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, pipelineKey: entity}, map[string][]byte{secretKey: []byte(overlayYAML)})
+	return objectsOf(config, pipeline, full, entity)
+}
+
+// objectsOf makes the objects of a whole configuration, and of the pipeline as the ConfigMap keeps it.
+func objectsOf(config *Config, pipeline *omapi.IngestionPipeline, full workflow.Config, entity string) (*Objects, error) {
+	publicYAML, overlayYAML, err := halves(full, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, pipelineKey: entity}, overlayYAML)
+}
+
+// halves are a configuration without its secrets, and these, as pods read them.
+func halves(full workflow.Config, pipeline *omapi.IngestionPipeline) (public, overlay string, err error) {
+	if err := checkSize(full, pipeline); err != nil {
+		return "", "", err
+	}
+	split, secrets := workflow.Split(full)
+	if public, err = split.YAML(); err != nil {
+		return "", "", err
+	}
+	overlay, err = secrets.YAML()
+	return public, overlay, err
+}
+
+// wholeOf is the inverse of objectsOf.
+func wholeOf(configMap *corev1.ConfigMap, secret *corev1.Secret) (workflow.Config, error) {
+	public, err := workflow.Parse(configMap.Data[configKey])
+	if err != nil {
+		return nil, fmt.Errorf("ConfigMap %s: %w", configMap.Name, err)
+	}
+	overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", secret.Name, err)
+	}
+	full, err := workflow.Merge(public, overlay)
+	if err != nil {
+		return nil, fmt.Errorf("ConfigMap %s and Secret %s: %w", configMap.Name, secret.Name, err)
+	}
+	return full, nil
+}
+
+// connectionOf is how a configuration reaches OpenMetadata; connect gives it another way.
+func connectionOf(full workflow.Config) any {
+	section, _ := full["workflowConfig"].(map[string]any)
+	return section["openMetadataServerConfig"]
+}
+
+func connect(full workflow.Config, connection any) {
+	section, _ := full["workflowConfig"].(map[string]any)
+	section = maps.Clone(section)
+	if section == nil {
+		section = map[string]any{}
+	}
+	section["openMetadataServerConfig"] = connection
+	full["workflowConfig"] = section
 }
 
 // newObjects makes the objects of what the ConfigMap and the Secret shall hold.
-func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[string]string, secret map[string][]byte) (*Objects, error) {
+func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[string]string, overlay string) (*Objects, error) {
 	when, err := parseSchedule(pipeline)
 	if err != nil {
 		return nil, err
 	}
-	// Variables of the user's are the client's parameters, not the pipeline's configuration.
 	data := secretVariables(config)
-	for key, value := range secret {
-		if !strings.HasPrefix(key, variablePrefix) {
-			data[key] = value
-		}
-	}
+	data[secretKey] = []byte(overlay)
 	names := identity.NamesOf(pipeline.Name, pipeline.FQN())
 	out := &Objects{
 		ConfigMap: &corev1.ConfigMap{

@@ -39,16 +39,14 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 		return nil, c.failed("read Secret "+name+", whose values are hidden in logs", err)
 	}
 	secrets := []corev1.Secret{*secret}
-	if pipeline.PipelineType == omapi.PipelineApplication {
-		// Runs of an application may have Secrets of their own.
-		list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{
-			LabelSelector: pipelineSelector(names) + "," + identity.LabelRunID,
-		})
-		if err != nil {
-			return nil, c.failed("list the Secrets of pipeline "+fqn+", whose values are hidden in logs", err)
-		}
-		secrets = append(secrets, list.Items...)
+	// Runs may have Secrets of their own.
+	list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: pipelineSelector(names) + "," + identity.LabelRunID,
+	})
+	if err != nil {
+		return nil, c.failed("list the Secrets of pipeline "+fqn+", whose values are hidden in logs", err)
 	}
+	secrets = append(secrets, list.Items...)
 	var values []string
 	for i := range secrets {
 		overlay, err := workflow.ParseOverlay(string(secrets[i].Data[secretKey]))

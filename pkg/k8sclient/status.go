@@ -48,6 +48,9 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	if err != nil {
 		return nil, err
 	}
+	if c.om == nil {
+		return nil, fmt.Errorf("read the runs of pipeline %s: %w", fqn, ErrNoServer)
+	}
 	status := &PipelineStatus{FQN: fqn}
 	name := names.CronJob
 	cronJob, err := c.kube.BatchV1().CronJobs(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
