@@ -247,7 +247,7 @@ func podMeta(config *Config, job metav1.ObjectMeta) metav1.ObjectMeta {
 func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.EnvVar, names identity.ObjectNames) corev1.PodSpec {
 	env = append([]corev1.EnvVar{
 		{Name: identity.EnvPipelineType, Value: string(pipeline.PipelineType)},
-		{Name: identity.EnvPipelineFQN, Value: pipeline.FQN()},
+		{Name: identity.EnvPipelineFQN, Value: literal(pipeline.FQN())},
 		{Name: identity.EnvConfig, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: names.ConfigMap}, Key: configKey,
 		}}},
@@ -271,6 +271,9 @@ func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.Env
 	}
 	return spec
 }
+
+// literal is a variable's value that Kubernetes leaves as it is: it replaces $(NAME), and makes $ of $$.
+func literal(value string) string { return strings.ReplaceAll(value, "$", "$$") }
 
 // basePodSpec is what all pods have in common: whatever the configuration says of pods holds for each of them.
 func basePodSpec(config *Config, env []corev1.EnvVar, command ...string) corev1.PodSpec {
