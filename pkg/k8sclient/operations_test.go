@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,6 +213,56 @@ func TestDeployAll(t *testing.T) {
 		assert.Equal(t, ActionUnchanged, result.Action())
 	}
 	assert.Equal(t, int32(3), reads.Load(), "one list for each kind")
+}
+
+// TestDeployAllRefusesFirst: nothing is changed where one of many cannot be made.
+func TestDeployAllRefusesFirst(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server)
+	bad := func(p *omapi.IngestionPipeline) { p.Name, p.AirflowConfig.ScheduleInterval = "bad", "every night" }
+	worse := func(p *omapi.IngestionPipeline) { p.Name, p.PipelineType = "worse", "cooking" }
+	_, err := client.DeployAll(t.Context(), []DeployItem{
+		{Service: mysql(), Pipeline: newPipeline()}, {Service: mysql(), Pipeline: newPipeline(bad)}, {Service: mysql(), Pipeline: newPipeline(worse)},
+	}, DeployOptions{}, nil)
+	require.ErrorContains(t, err, "every night")
+	require.ErrorContains(t, err, "cooking", "all that is wrong is told at once")
+	assert.Empty(t, server.names())
+}
+
+// TestDeployAllCalls: a thousand pipelines take one list for each kind, and at most one call for each object.
+func TestDeployAllCalls(t *testing.T) {
+	t.Parallel()
+	const pipelines, kinds = 1000, 3
+	var (
+		mu    sync.Mutex
+		calls = map[string]int{}
+	)
+	// It makes what it is asked to make: applying in earnest takes longer than all other tests.
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		calls[req.Method]++
+		mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		if req.Method == http.MethodGet {
+			fmt.Fprint(w, `{"kind":"List","apiVersion":"v1","gitVersion":"v1.37.2","items":[]}`)
+			return
+		}
+		asked := body(req)
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(asked)
+	}))
+	defer server.Close()
+	client := newTestClient(t, &apiServer{url: server.URL})
+	items := make([]DeployItem, pipelines)
+	for n := range items {
+		items[n] = DeployItem{Service: mysql(), Pipeline: newPipeline(func(p *omapi.IngestionPipeline) {
+			p.Name, p.FullyQualifiedName = fmt.Sprintf("p%d", n), fmt.Sprintf("mysql_prod.p%d", n)
+		})}
+	}
+	_, err := client.DeployAll(t.Context(), items, DeployOptions{}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{http.MethodGet: kinds + 1, http.MethodPatch: kinds * pipelines}, calls, "and once the cluster's version")
 }
 
 func application(config map[string]any) func(*omapi.IngestionPipeline) {
