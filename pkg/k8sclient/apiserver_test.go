@@ -59,12 +59,19 @@ var converter = sync.OnceValue(func() managedfields.TypeConverter { return apply
 
 func startAPIServer(t *testing.T) *apiServer {
 	t.Helper()
-	s := &apiServer{version: 1, objects: map[string]object{}, logs: map[string]string{}}
+	s := newAPIServer()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	return s
 }
+
+func newAPIServer() *apiServer {
+	return &apiServer{version: 1, objects: map[string]object{}, logs: map[string]string{}}
+}
+
+// StartAPIServer is for the example, which is of another package.
+func StartAPIServer() *httptest.Server { return httptest.NewServer(newAPIServer()) }
 
 // intercept sets what sees each request before it is handled, and may refuse it; nil for nothing.
 func (s *apiServer) intercept(before func(req *http.Request) *apierrors.StatusError) {
