@@ -81,10 +81,14 @@ func (c *Client) stopSchedule(ctx context.Context, fqn, name string) error {
 			return c.failed("read CronJob "+name, err)
 		}
 		cronJob, _ := found.(*batchv1.CronJob)
-		if !owned(cronJob, fqn) || suspended(cronJob) {
+		// One that is being deleted starts no run.
+		if !owned(cronJob, fqn) || suspended(cronJob) || cronJob.DeletionTimestamp != nil {
 			return nil
 		}
-		return c.suspend(ctx, cronJob, true)
+		if err := c.suspend(ctx, cronJob, true); !apierrors.IsNotFound(err) {
+			return err
+		}
+		return nil
 	})
 }
 
