@@ -467,12 +467,12 @@ func (d *deployment) putBack(ctx context.Context, a applied) error {
 // remake makes an object again that was deleted, when it is gone.
 func (d *deployment) remake(ctx context.Context, a applied, now object, err error) error {
 	const interval = 100 * time.Millisecond
+	goes := func() bool { return err == nil && now.GetDeletionTimestamp() != nil }
 	_ = wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
-		if err != nil || now.GetDeletionTimestamp() == nil {
-			return true, nil
+		if goes() {
+			now, err = a.get(ctx, a.name)
 		}
-		now, err = a.get(ctx, a.name)
-		return false, nil
+		return !goes(), nil
 	})
 	switch {
 	case apierrors.IsNotFound(err):

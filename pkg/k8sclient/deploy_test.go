@@ -360,6 +360,45 @@ func TestDeployOverARoughRoad(t *testing.T) {
 	}
 }
 
+// TestDeployRepairs: what somebody has edited beyond reading is made anew, and is nothing to go back to.
+func TestDeployRepairs(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline(edited(1)))
+	server.change("configmaps", "om-config-nightly", func(o object) {
+		if configMap, ok := o.(*corev1.ConfigMap); ok {
+			configMap.Data = map[string]string{"pipeline": "[]"}
+		}
+	})
+	_, err := deploy(t, client, newPipeline(edited(1)))
+	require.NoError(t, err)
+	checkWhole(t, server, newPipeline(edited(1)))
+	_, err = client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+	require.ErrorIs(t, err, ErrNoRevision)
+}
+
+// TestUndoWaitsForWhatIsDeleted: a CronJob that is parted from its runs before it goes would take with it what is put back.
+func TestUndoWaitsForWhatIsDeleted(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline())
+	before := server.contents(t, "configmaps", "secrets", "cronjobs")
+	old := server.get("cronjobs", "om-cronjob-nightly")
+	d := client.deploymentThatFails(t, newPipeline(onDemand))
+	old.SetDeletionTimestamp(new(metav1.Now()))
+	server.mu.Lock()
+	server.store("cronjobs/om-cronjob-nightly", old)
+	server.mu.Unlock()
+	var looks atomic.Int32
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "om-cronjob-nightly") && looks.Add(1) == 3 {
+			server.remove("cronjobs", "om-cronjob-nightly")
+		}
+		return nil
+	})
+	require.NoError(t, d.undo(t.Context()))
+	assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")))
+	assert.Nil(t, server.get("cronjobs", "om-cronjob-nightly").GetDeletionTimestamp())
+}
+
 func TestLocksAreForgotten(t *testing.T) {
 	t.Parallel()
 	_, client := prepared(t, newPipeline())

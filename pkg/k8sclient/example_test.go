@@ -42,7 +42,7 @@ func deployAndRun(ctx context.Context, cluster *rest.Config, openMetadata string
 	if err != nil {
 		return err
 	}
-	om, err := omapi.New(omapi.Config{URL: loaded.Config.MetadataAPIEndpoint, Token: "the bot's token", UserAgent: "my-server"})
+	om, err := omapi.New(omapi.Config{URL: loaded.MetadataAPIEndpoint, Token: "the bot's token", UserAgent: "my-server"})
 	if err != nil {
 		return err
 	}

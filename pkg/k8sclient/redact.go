@@ -38,7 +38,6 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, c.failed("read Secret "+name+", whose values are hidden in logs", err)
 	}
-	secrets := []corev1.Secret{*secret}
 	// Runs may have Secrets of their own.
 	list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: pipelineSelector(names) + "," + identity.LabelRunID,
@@ -46,7 +45,7 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 	if err != nil {
 		return nil, c.failed("list the Secrets of pipeline "+fqn+", whose values are hidden in logs", err)
 	}
-	secrets = append(secrets, list.Items...)
+	secrets := append([]corev1.Secret{*secret}, list.Items...)
 	var values []string
 	for i := range secrets {
 		overlay, err := workflow.ParseOverlay(string(secrets[i].Data[secretKey]))

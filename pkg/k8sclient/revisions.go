@@ -50,8 +50,9 @@ func (d *deployment) revise(ctx context.Context, before *snapshot) error {
 		d.number(1, 1)
 		return nil
 	}
-	// Half of another deploy is no configuration to go back to.
-	whole := secret != nil && public.Annotations[identity.AnnotationSecretRevision] == secret.Annotations[identity.AnnotationRevision]
+	_, unreadable := pipelineOf(public)
+	// Half of another deploy is no configuration to go back to, and so is what somebody has edited beyond reading.
+	whole := unreadable == nil && secret != nil && public.Annotations[identity.AnnotationSecretRevision] == secret.Annotations[identity.AnnotationRevision]
 	sameSecret := whole && maps.EqualFunc(secret.Data, d.objects.Secret.Data, bytes.Equal)
 	current := revisionOf(public)
 	if sameSecret && maps.Equal(public.Data, d.objects.ConfigMap.Data) {
@@ -87,12 +88,8 @@ func (d *deployment) number(revision, secretRevision int64) {
 // holds something else, such as what was kept before the pipeline was deleted by hand and deployed anew. A deploy that
 // fails after it leaves one more, which does no harm.
 func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret *corev1.Secret, number int64) (int64, error) {
-	pipeline, err := pipelineOf(public)
-	if err != nil {
-		return number, nil // What holds no pipeline is nothing to go back to.
-	}
 	for ; ; number++ {
-		kept := d.revisionSecret(pipeline, public, secret, number)
+		kept := d.revisionSecret(public, secret, number)
 		_, err := d.client.secrets().create(ctx, kept)
 		if err == nil {
 			return number, nil
@@ -111,10 +108,10 @@ func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret 
 	}
 }
 
-func (d *deployment) revisionSecret(pipeline *omapi.IngestionPipeline, public *corev1.ConfigMap, secret *corev1.Secret, number int64) *corev1.Secret {
+func (d *deployment) revisionSecret(public *corev1.ConfigMap, secret *corev1.Secret, number int64) *corev1.Secret {
 	kept := &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret},
-		ObjectMeta: objectMeta(&d.client.config, pipeline, d.names.Revision(number)),
+		ObjectMeta: objectMeta(&d.client.config, d.pipeline, d.names.Revision(number)),
 		Type:       revisionType,
 		Immutable:  new(true),
 		Data:       map[string][]byte{},
