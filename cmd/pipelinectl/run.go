@@ -17,7 +17,11 @@ type runCmd struct {
 	Pipeline string `arg:"" completion-predictor:"pipeline" help:"Fully qualified name of the pipeline."`
 	Wait     bool   `help:"Wait until the run has ended; exit code 3 where it did not succeed. Bounded by --timeout only where that is given."`
 	Override string `help:"For an application: JSON object that is put over its appConfig for this run; @FILE reads it from a file." placeholder:"JSON"`
+
+	CurrentToken bool `help:"Let the run use the token of this command, in place of the one that the pipeline was deployed with, which may have been replaced since."`
 }
+
+var errNoCurrentToken = errors.New("--current-token: there is none, set OPENMETADATA_TOKEN")
 
 // errRunFailed makes the exit code of a run that was waited for.
 var errRunFailed = errors.New("the run did not succeed")
@@ -36,6 +40,12 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
+	if cmd.CurrentToken {
+		if c.token == "" {
+			return usageError{errNoCurrentToken}
+		}
+		options.Token = c.token
+	}
 	result, err := c.pipelines.Run(ctx, cmd.Pipeline, options)
 	if err != nil {
 		return err

@@ -105,19 +105,16 @@ func wholeOf(configMap *corev1.ConfigMap, secret *corev1.Secret) (workflow.Confi
 }
 
 // connectionOf is how a configuration reaches OpenMetadata; connect gives it another way.
-func connectionOf(full workflow.Config) any {
+func connectionOf(full workflow.Config) map[string]any {
 	section, _ := full["workflowConfig"].(map[string]any)
-	return section["openMetadataServerConfig"]
+	connection, _ := section["openMetadataServerConfig"].(map[string]any)
+	return connection
 }
 
-func connect(full workflow.Config, connection any) {
-	section, _ := full["workflowConfig"].(map[string]any)
-	section = maps.Clone(section)
-	if section == nil {
-		section = map[string]any{}
+func connect(full workflow.Config, connection map[string]any) {
+	if section, ok := full["workflowConfig"].(map[string]any); ok {
+		section["openMetadataServerConfig"] = connection
 	}
-	section["openMetadataServerConfig"] = connection
-	full["workflowConfig"] = section
 }
 
 // newObjects makes the objects of what the ConfigMap and the Secret shall hold.

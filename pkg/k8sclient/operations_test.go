@@ -356,8 +356,7 @@ func TestRunWithACurrentToken(t *testing.T) {
 	usual, _ := w.start(t)
 	assert.Nil(t, w.kube.get("secrets", usual.JobName), "the usual run reads what was deployed")
 
-	connection := map[string]any{"hostPort": "http://new/api", "securityConfig": map[string]any{"jwtToken": "hunter4"}}
-	result, err := w.client.Run(t.Context(), testFQN, RunOptions{ServerConnection: connection})
+	result, err := w.client.Run(t.Context(), testFQN, RunOptions{Token: "hunter4"})
 	require.NoError(t, err)
 	secret, ok := w.kube.get("secrets", result.JobName).(*corev1.Secret)
 	require.True(t, ok)
@@ -368,7 +367,7 @@ func TestRunWithACurrentToken(t *testing.T) {
 	whole, err := workflow.Merge(public, overlay)
 	require.NoError(t, err)
 	assert.Equal(t, "hunter4", workflow.Connection(whole).Token)
-	assert.Equal(t, "http://new/api", workflow.Connection(whole).URL)
+	assert.Equal(t, "http://openmetadata:8585/api", workflow.Connection(whole).URL)
 	assert.Contains(t, string(secret.Data[publicKey]), "serviceName: mysql_prod", "the rest is the pipeline's")
 	job, ok := w.kube.get("jobs", result.JobName).(*batchv1.Job)
 	require.True(t, ok)

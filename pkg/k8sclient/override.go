@@ -24,7 +24,7 @@ var ErrNoOverride = errors.New("only an application's configuration can be chang
 
 // overridden is the configuration of one run that differs from the pipeline's; nil where it does not.
 func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, runID string, options RunOptions) (*corev1.Secret, error) {
-	if len(options.AppConfig) == 0 && len(options.ServerConnection) == 0 {
+	if len(options.AppConfig) == 0 && options.Token == "" {
 		return nil, nil //nolint:nilnil // The usual run has none.
 	}
 	if len(options.AppConfig) > 0 && pipeline.PipelineType != omapi.PipelineApplication {
@@ -47,8 +47,12 @@ func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pi
 		maps.Copy(merged, options.AppConfig)
 		full["appConfig"] = merged
 	}
-	if len(options.ServerConnection) > 0 {
-		connect(full, options.ServerConnection)
+	if options.Token != "" {
+		connection := connectionOf(full)
+		if connection == nil {
+			return nil, fmt.Errorf("pipeline %s was deployed without a connection to OpenMetadata; deploy it again", pipeline.FQN())
+		}
+		connection["securityConfig"] = map[string]any{"jwtToken": options.Token}
 	}
 	return c.runSecret(pipeline, names, runID, full)
 }

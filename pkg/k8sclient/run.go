@@ -29,9 +29,9 @@ type RunResult struct {
 type RunOptions struct {
 	// AppConfig is put over the appConfig of an application, field by field; other pipelines have none.
 	AppConfig map[string]any
-	// ServerConnection is the connection to OpenMetadata of this run, an openMetadataServerConnection; nil: the one that the
-	// pipeline was deployed with, whose token may have been replaced since.
-	ServerConnection map[string]any
+	// Token is the ingestion bot's for this run; empty: the one that the pipeline was deployed with, which may have been
+	// replaced since.
+	Token string
 }
 
 // Run starts a deployed pipeline now. The record `queued` is written before the Job exists, so that the run is seen

@@ -238,7 +238,7 @@ func TestSecretOfARunThatCannotBeMade(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := w.client.Run(t.Context(), testFQN, RunOptions{ServerConnection: map[string]any{"hostPort": "http://x/api"}})
+	_, err := w.client.Run(t.Context(), testFQN, RunOptions{Token: "other"})
 	require.ErrorContains(t, err, "cannot create Secret om-job-nightly-")
 	pipelines, err := w.om.Pipelines()
 	require.NoError(t, err)

@@ -51,5 +51,5 @@ var _ PipelineService = (*Client)(nil)
 func (c *Client) Platform() string { return "Kubernetes" }
 
 // PinsCredentialsAtDeployTime says that runs use the token which the pipeline was deployed with: when the bot's token is
-// replaced, pipelines have to be deployed again. RunOptions.ServerConnection gives one run another.
+// replaced, pipelines have to be deployed again. RunOptions.Token gives one run another.
 func (c *Client) PinsCredentialsAtDeployTime() bool { return true }
