@@ -12,6 +12,8 @@ type deleteCmd struct {
 	targets
 	outputFlag
 	dryRunFlag
+
+	Force bool `help:"Delete also where OpenMetadata cannot be told how the runs ended that go on."`
 }
 
 // Run deletes the pipelines' objects.
@@ -19,7 +21,13 @@ func (cmd *deleteCmd) Run(ctx context.Context, g *globals, s streams) error {
 	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, operation[*k8sclient.DeleteResult]{
 		doing: "deleting", done: "deleted", need: need{server: true, endless: true}, dryRun: cmd.DryRun,
 		work: func(ctx context.Context, c *connection, fqn string) (*k8sclient.DeleteResult, error) {
-			return c.pipelines.Delete(ctx, fqn)
+			result, err := c.pipelines.Delete(ctx, fqn, k8sclient.DeleteOptions{Force: cmd.Force})
+			if result != nil {
+				for _, killed := range result.Killed {
+					s.warn(killed.Problem)
+				}
+			}
+			return result, err
 		},
 		show: func(r *k8sclient.DeleteResult) (data any, name, text string) {
 			return r, r.FQN, fmt.Sprintf("pipeline %s deleted: %s", r.FQN, strings.Join(r.Objects, ", "))

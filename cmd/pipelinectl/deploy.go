@@ -55,11 +55,10 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
-	// All are made before one is changed: a bad one shall be found before the good ones are deployed.
-	if err := c.checkAll(ctx, items); err != nil {
-		return err
-	}
 	if cmd.DryRun == dryRunClient {
+		if _, err := c.pipelines.RenderAll(ctx, items); err != nil {
+			return err
+		}
 		return cmd.printChecked(s, found.pipelines)
 	}
 	bar := newProgress(s.err, "deploying", len(items))
@@ -82,16 +81,6 @@ func (g *globals) items(c *connection, found *entities) ([]k8sclient.DeployItem,
 	return items, errors.Join(errs...)
 }
 
-func (c *connection) checkAll(ctx context.Context, items []k8sclient.DeployItem) error {
-	if err := c.pipelines.AddServices(ctx, items); err != nil {
-		return err
-	}
-	_, err := forEach(ctx, items, func(ctx context.Context, item k8sclient.DeployItem) (*k8sclient.Objects, error) {
-		return c.pipelines.Render(ctx, item.Pipeline, item.Service)
-	})
-	return err
-}
-
 func (cmd *deployCmd) printChecked(s streams, pipelines []*omapi.IngestionPipeline) error {
 	results := make([]*k8sclient.DeployResult, len(pipelines))
 	for i, pipeline := range pipelines {
@@ -110,6 +99,7 @@ func (cmd *deployCmd) printResults(s streams, results []*k8sclient.DeployResult)
 			continue
 		}
 		done = append(done, result)
+		s.warn(result.Warnings...)
 		schedule := "on demand"
 		if result.Schedule != "" {
 			schedule = "schedule " + result.Schedule

@@ -29,6 +29,15 @@ import (
 // streams are where a command writes: data to out, all else to err.
 type streams struct{ out, err io.Writer }
 
+// warn tells what is no error; empty texts are nothing to tell.
+func (s streams) warn(texts ...string) {
+	for _, text := range texts {
+		if text != "" {
+			s.warnf("%s", text)
+		}
+	}
+}
+
 // globals are the flags of every command.
 type globals struct {
 	Kubeconfig string         `help:"Path of the kubeconfig. Default: KUBECONFIG, else ~/.kube/config, else the pod's own." placeholder:"FILE" type:"path"`
@@ -113,10 +122,8 @@ var errTimeout = errors.New("--timeout is less than 0; 0 is no bound")
 
 // warn writes what the user should know beside the result.
 func (g *globals) warn(warnings ...string) {
-	for _, warning := range warnings {
-		if g.stderr != nil {
-			streams{err: g.stderr}.warnf("%s", warning)
-		}
+	if g.stderr != nil {
+		streams{err: g.stderr}.warn(warnings...)
 	}
 }
 

@@ -124,6 +124,7 @@ func (cmd *rollbackCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
+	s.warn(result.Warnings...)
 	text := fmt.Sprintf("pipeline %s rolled back, now revision %d", result.FQN, result.Revision)
 	if cmd.DryRun != dryRunNone {
 		text = fmt.Sprintf("pipeline %s would be rolled back, as revision %d (%s dry run)", result.FQN, result.Revision, cmd.DryRun)

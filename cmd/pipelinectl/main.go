@@ -47,7 +47,7 @@ type cli struct {
 	Disable    disableCmd  `cmd:"" group:"pipelines" help:"Take pipelines' schedules out of force; runs go on."`
 	Toggle     toggleCmd   `cmd:"" group:"pipelines" help:"Turn pipelines' schedules on where they are off, and off where they are on."`
 	History    historyCmd  `cmd:"" group:"pipelines" help:"Show a pipeline's configurations."`
-	Rollback   rollbackCmd `cmd:"" group:"pipelines" help:"Go back to an earlier configuration."`
+	Rollback   rollbackCmd `cmd:"" group:"pipelines" help:"Go back to an earlier configuration; the connection to OpenMetadata stays as it is."`
 	Delete     deleteCmd   `cmd:"" group:"pipelines" help:"Delete pipelines from the namespace, their runs too."`
 	Run        runCmd      `cmd:"" group:"runs" help:"Run deployed pipelines now."`
 	Status     statusCmd   `cmd:"" group:"runs" help:"Show pipelines' schedules and their latest runs."`

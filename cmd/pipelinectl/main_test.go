@@ -547,8 +547,13 @@ current-context: test
 }
 
 func refusing(err *apierrors.StatusError) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		status := err.ErrStatus
+		if status.Code == http.StatusNotFound && req.URL.Query().Has("labelSelector") {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"kind":"List","apiVersion":"v1","items":[]}`) // A list is never not found.
+			return
+		}
 		status.Kind, status.APIVersion = "Status", "v1"
 		data, err := json.Marshal(&status)
 		if err != nil {
@@ -578,6 +583,7 @@ func TestExitCodes(t *testing.T) {
 		"KubeBroken":     {reason: "any other error", kube: refusing(apierrors.NewInternalError(errors.New("etcd is away"))), args: []string{"run", "svc.nightly"}, code: exitError, want: "etcd is away"},
 		"NotDeployed":    {reason: "what to do first is told", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"kill", "svc.nightly"}, code: exitError, want: "pipelinectl deploy -f FILE"},
 		"DeleteNothing":  {reason: "so it is for all commands", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"delete", "svc.nightly"}, code: exitError, want: "the pipeline is not deployed"},
+		"NoToken":        {reason: "there is none to use", args: []string{"run", "svc.nightly", "--current-token", "--openmetadata-token", ""}, code: exitUsage, want: "set OPENMETADATA_TOKEN"},
 		"UnknownService": {reason: "OpenMetadata must know the service", args: []string{"deploy", "-f", "OTHER"}, code: exitError, want: "cannot read databaseService nowhere"},
 		"SeveralFail":    {reason: "each pipeline's failure is told", args: []string{"deploy", "-f", "OTHER", "-f", "THIRD"}, code: exitError, want: "cannot read databaseService elsewhere"},
 		"Timeout":        {reason: "a server that does not answer does not hold the command", kube: hanging(), args: []string{"run", "svc.nightly", "--timeout", "200ms"}, code: exitError, want: "the command's --timeout of 200ms is over"},

@@ -19,7 +19,11 @@ type runCmd struct {
 
 	Wait     bool   `help:"Wait until the runs have ended; exit code 3 where one did not succeed. Bounded by --timeout only where that is given."`
 	Override string `help:"For an application: JSON object that is put over its appConfig for this run; @FILE reads it from a file." placeholder:"JSON"`
+
+	CurrentToken bool `help:"Let the run use the token of this command, in place of the one that the pipeline was deployed with, which may have been replaced since."`
 }
+
+var errNoCurrentToken = errors.New("--current-token: there is none, set OPENMETADATA_TOKEN")
 
 // errRunFailed makes the exit code of a run that was waited for.
 var errRunFailed = errors.New("the run did not succeed")
@@ -37,6 +41,11 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 		var err error
 		if options.AppConfig, err = readOverride(ctx, cmd.Override); err != nil {
 			return err
+		}
+	}
+	if cmd.CurrentToken {
+		if options.Token = g.Token; options.Token == "" {
+			return usageError{errNoCurrentToken}
 		}
 	}
 	var told sync.Mutex // Of what many runs write to standard error.

@@ -71,13 +71,14 @@ func (n ObjectNames) Revision(revision int64) string {
 	return n.fit(revisionPrefix, maxLabelValue-len(number)) + number
 }
 
-// JobName is the name of the Job of an on-demand run.
+// JobName is the name of the Job of an on-demand run, also of an application's pipeline, and of the Secret of a run that has
+// one.
 func JobName(name, fqn, runID string) string { return runName(jobPrefix, name, fqn, runID) }
 
 // AutomationName is the name of the Job of an automation workflow, and of its Secret.
 func AutomationName(name, runID string) string { return runName(automationPrefix, name, name, runID) }
 
-// ApplicationName is the name of the Job of an application's run, and of its Secret.
+// ApplicationName is the name of the Job of an application that is run without a pipeline, and of its Secret.
 func ApplicationName(name, runID string) string { return runName(appPrefix, name, name, runID) }
 
 func runName(prefix, name, fqn, runID string) string {
@@ -109,12 +110,16 @@ func sanitise(name string) string {
 }
 
 func withHash(name, fqn string, longest int) string {
-	sanitised := sanitise(name)
-	sum := sha256.Sum256([]byte(fqn))
-	hash := hex.EncodeToString(sum[:])[:hashLength]
+	sanitised, hash := sanitise(name), Hash(fqn)
 	sanitised = strings.TrimRight(sanitised[:min(len(sanitised), longest-hashLength-1)], "-")
 	if sanitised == "" {
 		return hash
 	}
 	return sanitised + "-" + hash
+}
+
+// Hash tells pipelines apart, by their fully qualified names, where those cannot be written.
+func Hash(fqn string) string {
+	sum := sha256.Sum256([]byte(fqn))
+	return hex.EncodeToString(sum[:])[:hashLength]
 }

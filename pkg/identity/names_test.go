@@ -42,13 +42,32 @@ func TestNamesOf(t *testing.T) {
 }
 
 func FuzzNamesOf(f *testing.F) {
-	for _, seed := range []string{"", "orders", "a.b", "\u8ba2\u5355", strings.Repeat("x", 256), "-", "A_b/c"} {
-		f.Add(seed)
+	names := []string{"", "orders", "Orders", "a.b", "a b", "\u8ba2\u5355", strings.Repeat("x", 256), strings.Repeat("x", 255), "-", "--", "A_b/c"}
+	for _, name := range names {
+		for _, other := range names {
+			f.Add(name, other)
+		}
 	}
-	f.Fuzz(func(t *testing.T, name string) {
-		checkNames(t, NamesOf(name, "svc."+name))
-		checkNames(t, HashedNamesOf(name, "svc."+name))
-		assert.Empty(t, validation.IsDNS1123Label(JobName(name, "svc."+name, "01234567-89ab-cdef-0123-456789abcdef")))
+	f.Fuzz(func(t *testing.T, name, other string) {
+		const runID = "01234567-89ab-cdef-0123-456789abcdef"
+		fqn, otherFQN := "svc."+name, "svc."+other
+		checkNames(t, NamesOf(name, fqn))
+		checkNames(t, HashedNamesOf(name, fqn))
+		assert.Empty(t, validation.IsDNS1123Label(JobName(name, fqn, runID)))
+		// Two pipelines of one service never share a name, nor do two of one name in two services where the second is hashed.
+		twin := "other." + name
+		pairs := [][2]ObjectNames{{NamesOf(name, fqn), HashedNamesOf(name, twin)}, {HashedNamesOf(name, fqn), HashedNamesOf(name, twin)}}
+		if name != other {
+			pairs = append(pairs, [2]ObjectNames{NamesOf(name, fqn), NamesOf(other, otherFQN)}, [2]ObjectNames{HashedNamesOf(name, fqn), HashedNamesOf(other, otherFQN)})
+			assert.NotEqual(t, JobName(name, fqn, runID), JobName(other, otherFQN, runID))
+		}
+		for _, pair := range pairs {
+			assert.NotEqual(t, pair[0].ConfigMap, pair[1].ConfigMap)
+			assert.NotEqual(t, pair[0].Secret, pair[1].Secret)
+			assert.NotEqual(t, pair[0].CronJob, pair[1].CronJob)
+			assert.NotEqual(t, pair[0].Label, pair[1].Label)
+			assert.NotEqual(t, pair[0].Revision(1), pair[1].Revision(1))
+		}
 	})
 }
 

@@ -16,9 +16,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -63,12 +65,19 @@ var converter = sync.OnceValue(func() managedfields.TypeConverter { return apply
 
 func startAPIServer(t *testing.T) *apiServer {
 	t.Helper()
-	s := &apiServer{version: 1, objects: map[string]object{}, logs: map[string]string{}}
+	s := newAPIServer()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	return s
 }
+
+func newAPIServer() *apiServer {
+	return &apiServer{version: 1, objects: map[string]object{}, logs: map[string]string{}}
+}
+
+// StartAPIServer is for the example, which is of another package.
+func StartAPIServer() *httptest.Server { return httptest.NewServer(newAPIServer()) }
 
 // intercept sets what sees each request before it is handled, and may refuse it; nil for nothing.
 func (s *apiServer) intercept(before func(req *http.Request) *apierrors.StatusError) {
@@ -125,9 +134,18 @@ func (s *apiServer) create(resource string, o object, manager string) (object, e
 	return o, nil
 }
 
-// store needs the lock.
+// store needs the lock. A CronJob's generation counts its specifications.
 func (s *apiServer) store(key string, o object) {
 	s.version++
+	if cronJob, ok := o.(*batchv1.CronJob); ok {
+		was, _ := s.objects[key].(*batchv1.CronJob)
+		switch {
+		case was == nil:
+			cronJob.Generation = 1
+		case was != cronJob && !equality.Semantic.DeepEqual(was.Spec, cronJob.Spec):
+			cronJob.Generation = was.Generation + 1
+		}
+	}
 	o.SetResourceVersion(strconv.Itoa(s.version))
 	s.objects[key] = o
 }
@@ -154,6 +172,7 @@ func (s *apiServer) contents(t *testing.T, resources ...string) map[string]strin
 		require.True(t, ok)
 		copied.SetManagedFields(nil)
 		copied.SetResourceVersion("")
+		copied.SetGeneration(0)
 		copied.SetUID("")
 		copied.SetCreationTimestamp(metav1.Time{})
 		data, err := json.Marshal(copied)
@@ -179,8 +198,16 @@ func (s *apiServer) change(resource, name string, edit func(object)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := resource + "/" + name
-	edit(s.objects[key])
-	s.store(key, s.objects[key])
+	edited, _ := s.objects[key].DeepCopyObject().(object)
+	edit(edited)
+	s.store(key, edited)
+}
+
+// remove takes an object away as somebody else would.
+func (s *apiServer) remove(resource, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, resource+"/"+name)
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -295,6 +322,16 @@ func (s *apiServer) collection(w http.ResponseWriter, req *http.Request, resourc
 	finish(w, http.StatusCreated, created, err)
 }
 
+// createLike does what a POST asks for, whatever it is answered.
+func (s *apiServer) createLike(t *testing.T, req *http.Request) {
+	t.Helper()
+	parts := strings.Split(req.URL.Path, "/")
+	decoded, _, err := scheme.Codecs.UniversalDeserializer().Decode(body(req), nil, nil)
+	if o, ok := decoded.(object); assert.NoError(t, err) && assert.True(t, ok) {
+		_, _ = s.create(parts[len(parts)-1], o, req.URL.Query().Get("fieldManager")) // A repeated call finds it there.
+	}
+}
+
 func (s *apiServer) list(w http.ResponseWriter, req *http.Request, resource string) {
 	selector, err := labels.Parse(req.URL.Query().Get("labelSelector"))
 	if err != nil {
@@ -349,23 +386,37 @@ func (s *apiServer) one(w http.ResponseWriter, req *http.Request, resource, name
 		}
 		finish(w, http.StatusOK, patched, err)
 	case req.Method == http.MethodDelete:
-		err := checkUID(live, group, body(req))
-		if err == nil {
-			delete(s.objects, key)
-		}
+		err := s.delete(key, live, group, body(req))
 		finish(w, http.StatusOK, live, err)
 	default:
 		reply(w, http.StatusOK, live)
 	}
 }
 
-func checkUID(live object, group schema.GroupResource, options []byte) error {
+// delete needs the lock. What the object owns goes with it, or loses its owner, as the garbage collector does it.
+func (s *apiServer) delete(key string, live object, group schema.GroupResource, options []byte) error {
 	var given metav1.DeleteOptions
 	if err := json.Unmarshal(options, &given); err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}
-	if p := given.Preconditions; p != nil && p.UID != nil && *p.UID != live.GetUID() {
-		return apierrors.NewConflict(group, live.GetName(), fmt.Errorf("the UID is %s", live.GetUID()))
+	if p := given.Preconditions; p != nil {
+		if p.UID != nil && *p.UID != live.GetUID() {
+			return apierrors.NewConflict(group, live.GetName(), fmt.Errorf("the UID is %s", live.GetUID()))
+		}
+		if p.ResourceVersion != nil && *p.ResourceVersion != live.GetResourceVersion() {
+			return apierrors.NewConflict(group, live.GetName(), fmt.Errorf("the version is %s", live.GetResourceVersion()))
+		}
+	}
+	delete(s.objects, key)
+	for other, o := range s.objects {
+		if !slices.ContainsFunc(o.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.UID == live.GetUID() }) {
+			continue
+		}
+		if *given.PropagationPolicy == metav1.DeletePropagationOrphan {
+			o.SetOwnerReferences(nil)
+		} else {
+			delete(s.objects, other)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package k8sclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -27,12 +28,12 @@ type DeployItem struct {
 }
 
 // DeployAll deploys many pipelines: what is in the namespace is read with one list per kind, then each object that
-// differs takes one call. One that fails does not stop the others. done is called for each as it ends, from many
-// goroutines; it may be nil. Results are in the order of the items, nil where the error says why.
+// differs takes one call. Nothing is changed where the objects of one cannot be made, as of a bad schedule or an unknown
+// service. One that fails after that does not stop the others. done is called for each as it ends, from many goroutines; it
+// may be nil. Results are in the order of the items, nil where the error says why.
 func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options DeployOptions, done func(item int, result *DeployResult, err error)) ([]*DeployResult, error) {
-	results, errs := make([]*DeployResult, len(items)), make([]error, len(items))
-	items = slices.Clone(items)
-	if err := c.AddServices(ctx, items); err != nil {
+	rendered, err := c.RenderAll(ctx, items)
+	if err != nil {
 		return nil, err
 	}
 	if len(items) >= bulkMinimum {
@@ -46,28 +47,54 @@ func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options Depl
 		preferred[i] = identity.NamesOf(item.Pipeline.Name, item.Pipeline.FQN()).ConfigMap
 		sameNames[preferred[i]]++
 	}
+	results := make([]*DeployResult, len(items))
+	return results, eachOf(len(items), func(i int) (err error) {
+		own := options
+		if sameNames[preferred[i]] > 1 {
+			own.snapshot = nil // Which of them has the names shows when the first is deployed.
+		}
+		results[i], err = c.deployObjects(ctx, items[i].Pipeline, rendered[i], own)
+		if done != nil {
+			done(i, results[i], err)
+		}
+		return err
+	})
+}
+
+// eachOf does the work for each of so many, some at the same time, and gives all errors.
+func eachOf(count int, work func(int) error) error {
+	errs := make([]error, count)
 	var group errgroup.Group
 	group.SetLimit(bulkParallel)
-	for i, item := range items {
+	for i := range count {
 		group.Go(func() error {
-			own := options
-			if sameNames[preferred[i]] > 1 {
-				own.snapshot = nil // Which of them has the names shows when the first is deployed.
-			}
-			own.Service = item.Service
-			results[i], errs[i] = c.Deploy(ctx, item.Pipeline, own)
-			if done != nil {
-				done(i, results[i], errs[i])
-			}
+			errs[i] = work(i)
 			return nil
 		})
 	}
 	_ = group.Wait() // The errors are in errs.
-	return results, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-// AddServices asks OpenMetadata for the services that are missing, each once.
-func (c *Client) AddServices(ctx context.Context, items []DeployItem) error {
+// RenderAll makes the objects of many pipelines and changes nothing; all errors at once.
+func (c *Client) RenderAll(ctx context.Context, items []DeployItem) ([]*Objects, error) {
+	items = slices.Clone(items)
+	if err := c.addServices(ctx, items); err != nil {
+		return nil, err
+	}
+	config, err := c.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rendered := make([]*Objects, len(items))
+	return rendered, eachOf(len(items), func(i int) (err error) {
+		rendered[i], err = c.render(ctx, config, items[i].Pipeline, items[i].Service)
+		return err
+	})
+}
+
+// addServices asks OpenMetadata for the services that are missing, each once.
+func (c *Client) addServices(ctx context.Context, items []DeployItem) error {
 	wanted := map[omapi.EntityReference][]int{}
 	for i, item := range items {
 		if item.Service == nil && item.Pipeline.PipelineType != omapi.PipelineApplication {
@@ -75,21 +102,20 @@ func (c *Client) AddServices(ctx context.Context, items []DeployItem) error {
 		}
 	}
 	references := slices.Collect(maps.Keys(wanted))
-	errs := make([]error, len(references))
-	var group errgroup.Group
-	group.SetLimit(bulkParallel)
-	for i, reference := range references {
-		group.Go(func() error {
-			service, err := c.om.GetService(ctx, reference)
-			errs[i] = err
-			for _, item := range wanted[reference] {
-				items[item].Service = service
-			}
-			return nil
-		})
+	return eachOf(len(references), func(i int) error {
+		service, err := c.service(ctx, references[i])
+		for _, item := range wanted[references[i]] {
+			items[item].Service = service
+		}
+		return err
+	})
+}
+
+func (c *Client) service(ctx context.Context, reference omapi.EntityReference) (*omapi.Service, error) {
+	if c.om == nil {
+		return nil, fmt.Errorf("find service %s: %w", reference.Name, ErrNoServer)
 	}
-	_ = group.Wait() // The errors are in errs.
-	return errors.Join(errs...)
+	return c.om.GetService(ctx, reference)
 }
 
 // snapshotAll reads the objects of all pipelines. One of a wanted name that lacks our labels is not in it; an apply finds

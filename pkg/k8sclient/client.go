@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,11 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
-// FieldManager owns what this client applies.
+// FieldManager is what the managers of fields that this client writes begin with.
 const FieldManager = "pipelinectl"
+
+// attempts is how often a call is made that fails for a reason that may pass, as by OpenMetadata's own client.
+const attempts = 3
 
 // What callers act on; test with errors.Is.
 var (
@@ -32,6 +36,8 @@ var (
 	ErrNotOurs = errors.New("the object is not this pipeline's")
 	// ErrStale: the pipeline was deployed with other parameters than those in force.
 	ErrStale = errors.New("the deployed pipeline does not fit the parameters")
+	// ErrNoServer: the client was made without one of OpenMetadata, and the operation needs it.
+	ErrNoServer = errors.New("no OpenMetadata server is configured")
 	// ErrNothingToKill: the pipeline has no run that could be ended.
 	ErrNothingToKill = errors.New("no run to kill")
 )
@@ -41,22 +47,27 @@ type Client struct {
 	kube   kubernetes.Interface
 	om     *omapi.Client
 	config Config
-	// locks has a *semaphore.Weighted for each pipeline that was ever deployed by this client.
-	locks sync.Map
+	// locks are for deploys of one pipeline, or of pipelines that would have the same names.
+	locks locks
 	// sidecar is SidecarAlways or SidecarNever once the cluster was asked; sidecarMu guards it.
 	sidecarMu sync.Mutex
 	sidecar   SidecarMode
-	// conflicts is how long a deploy waits before it tries again.
-	conflicts wait.Backoff
+	// conflicts is how long a deploy waits before it tries again; transient how often, and after how long, a call is repeated
+	// that failed for a reason that may pass.
+	conflicts, transient wait.Backoff
+	killReserve          time.Duration
 }
 
-// New checks the configuration and makes a client; it does not connect.
+// New checks the configuration and makes a client; it does not connect. It needs a real client of Kubernetes, such as that of
+// kubernetes.NewForConfig: client-go's fake clientset has no REST client. The client of OpenMetadata may be nil; operations
+// that need it then answer ErrNoServer.
 func New(kube kubernetes.Interface, om *omapi.Client, config Config) (*Client, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	conflicts := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Steps: 1 << 10, Cap: time.Second}
-	return &Client{kube: kube, om: om, config: config, conflicts: conflicts}, nil
+	transient := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 4, Jitter: 0.2, Steps: attempts}
+	return &Client{kube: kube, om: om, config: config, conflicts: conflicts, transient: transient, killReserve: killReserve}, nil
 }
 
 // Error is a call to Kubernetes that failed.
@@ -208,6 +219,27 @@ func pipelineOf(configMap *corev1.ConfigMap) (*omapi.IngestionPipeline, error) {
 		return nil, fmt.Errorf("ConfigMap %s: its key %q does not hold a pipeline; deploy the pipeline again", configMap.Name, pipelineKey)
 	}
 	return &pipeline, nil
+}
+
+// namesLeft are the names of a pipeline's objects, also of one whose ConfigMap is gone: then those under which anything of
+// it is left.
+func (c *Client) namesLeft(ctx context.Context, fqn string) (identity.ObjectNames, error) {
+	_, names, notDeployed := c.configMap(ctx, fqn)
+	if !errors.Is(notDeployed, ErrNotDeployed) && !errors.Is(notDeployed, ErrNotOurs) {
+		return names, notDeployed
+	}
+	for _, names := range identity.Candidates(nameOf(fqn), fqn) {
+		for _, client := range []resourceClient{c.cronJobs(), c.jobClient(), c.secrets()} {
+			found, err := client.list(ctx, pipelineSelector(names))
+			if err != nil {
+				return names, c.failed("list the "+client.kind+"s of pipeline "+fqn, err)
+			}
+			if slices.ContainsFunc(found, func(o object) bool { return owned(o, fqn) }) {
+				return names, nil
+			}
+		}
+	}
+	return identity.ObjectNames{}, notDeployed
 }
 
 // jobs lists the pipeline's Jobs, those of its CronJob too.

@@ -10,15 +10,16 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -56,6 +57,8 @@ type DeployResult struct {
 	Schedule string `json:"schedule,omitempty"`
 	// Revision counts the pipeline's configurations; Rollback goes back to an earlier one.
 	Revision int64 `json:"revision"`
+	// Warnings are about what is left to do after a deploy that is done.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Action is created, configured or unchanged: that of the object that changed most.
@@ -113,7 +116,7 @@ func (c *Client) render(ctx context.Context, config *Config, pipeline *omapi.Ing
 	}
 	if service == nil && pipeline.PipelineType != omapi.PipelineApplication {
 		var err error
-		if service, err = c.om.GetService(ctx, pipeline.Service); err != nil {
+		if service, err = c.service(ctx, pipeline.Service); err != nil {
 			return nil, err
 		}
 	}
@@ -123,66 +126,67 @@ func (c *Client) render(ctx context.Context, config *Config, pipeline *omapi.Ing
 func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPipeline, objects *Objects, options DeployOptions) (*DeployResult, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, deployTimeout, fmt.Errorf("the deploy is not done within %s", deployTimeout))
 	defer cancel()
-	var (
-		result   *DeployResult
-		conflict error
-	)
+	d := newDeployment(c, pipeline, objects, options)
 	// Deploys of one process take turns; those of others are found by the conflicts that they make.
-	unlock, err := c.lock(ctx, identity.NamesOf(pipeline.Name, pipeline.FQN()).ConfigMap)
+	unlock, err := c.locks.lock(ctx, d.preferred.ConfigMap)
 	if err != nil {
-		return nil, c.failed("deploy pipeline "+pipeline.FQN(), err)
+		return nil, c.failed("deploy pipeline "+d.fqn, err)
 	}
 	defer unlock()
+	var conflict error
 	// Not wait.ExponentialBackoffWithContext, which gives up when the delay has reached its cap.
 	err = c.conflicts.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		d := &deployment{client: c, fqn: pipeline.FQN(), names: identity.NamesOf(pipeline.Name, pipeline.FQN()), objects: objects, pipelineName: pipeline.Name, dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && !pipeline.AirflowConfig.PausePipeline}
-		before := options.snapshot
-		options.snapshot = nil // After a conflict it is out of date.
-		err := d.run(ctx, before)
+		err := d.run(ctx)
 		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 			conflict = err
 			return false, nil
 		}
-		if err != nil {
-			return false, errors.Join(err, d.undo(ctx))
-		}
-		result = d.result()
-		return true, nil
+		return err == nil, err
 	})
+	if err == nil {
+		d.prune(ctx)
+		return d.result(), nil
+	}
 	if wait.Interrupted(err) && conflict != nil {
-		return nil, c.failed("deploy pipeline "+pipeline.FQN(), fmt.Errorf("others change it at the same time: %w", conflict))
+		err = c.failed("deploy pipeline "+d.fqn, fmt.Errorf("others change it at the same time: %w", conflict))
 	}
-	return result, err
+	return nil, errors.Join(err, d.undo(ctx))
 }
 
-// lock waits until no other deploy of the pipeline, or of one that would have the same names, is at work in this process.
-func (c *Client) lock(ctx context.Context, name string) (unlock func(), err error) {
-	value, _ := c.locks.LoadOrStore(name, semaphore.NewWeighted(1))
-	held, _ := value.(*semaphore.Weighted)
-	if err := held.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	return func() { held.Release(1) }, nil
-}
-
-// deployment is one try of one deploy. Every write of an object that was there names the version that was read, and
-// the ConfigMap is written first: whoever writes it last finds everything after it as it was, and everyone else finds a
-// conflict and begins anew. So all objects end up from one deploy.
+// deployment is one deploy. Every write of an object that was there names the version that was read, and the ConfigMap is
+// written first: whoever writes it last finds everything after it as it was, and everyone else finds a conflict and begins
+// anew. So all objects end up from one deploy.
 type deployment struct {
-	client *Client
-	fqn    string
-	// names are the preferred ones until choose knows better.
-	names        identity.ObjectNames
-	pipelineName string
-	objects      *Objects
-	dryRun       bool
+	client   *Client
+	pipeline *omapi.IngestionPipeline
+	fqn      string
+	// preferred are the names that the objects were made with.
+	preferred identity.ObjectNames
+	rendered  *Objects
+	dryRun    bool
 	// keepSuspend leaves a schedule in or out of force, as it is: the pipeline does not say which.
 	keepSuspend bool
+	// before is what is in the namespace, where the first try is spared the look.
+	before *snapshot
+
+	// names and objects are those of this try, tried is what it has written.
+	names   identity.ObjectNames
+	objects *Objects
+	tried   []applied
+	// done is what all tries have written.
+	done []applied
 
 	revision int64
 	// outdated are revisions over the limit.
 	outdated []*corev1.Secret
-	done     []applied
+	warnings []string
+}
+
+func newDeployment(c *Client, pipeline *omapi.IngestionPipeline, objects *Objects, options DeployOptions) *deployment {
+	return &deployment{
+		client: c, pipeline: pipeline, fqn: pipeline.FQN(), preferred: identity.NamesOf(pipeline.Name, pipeline.FQN()), rendered: objects,
+		dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && !pipeline.AirflowConfig.PausePipeline, before: options.snapshot,
+	}
 }
 
 // applied is an object that was written, and what was there before.
@@ -195,20 +199,23 @@ type applied struct {
 	before, after object
 }
 
-func (d *deployment) run(ctx context.Context, before *snapshot) error {
+// run is one try.
+func (d *deployment) run(ctx context.Context) error {
+	before := d.before
+	d.before, d.tried = nil, nil // After a conflict it is out of date.
+	candidates := identity.Candidates(d.pipeline.Name, d.fqn)
 	if before == nil {
 		var err error
-		if before, err = d.client.snapshotOf(ctx, identity.Candidates(d.pipelineName, d.fqn), d.fqn); err != nil {
+		if before, err = d.client.snapshotOf(ctx, candidates, d.fqn); err != nil {
 			return err
 		}
 	}
-	d.choose(before)
-	for _, step := range d.steps() {
-		existing := before.find(step.client.kind, step.name)
-		if existing != nil {
-			if err := checkOwner(step.client.kind, existing, d.fqn); err != nil {
-				return err
-			}
+	d.names = before.chosen(candidates, d.fqn)
+	d.objects = d.rendered.named(d.preferred, d.names)
+	steps := d.steps()
+	for _, step := range steps {
+		if err := d.check(step, before.find(step.client.kind, step.name)); err != nil {
+			return err
 		}
 	}
 	if was, ok := before.find("CronJob", d.names.CronJob).(*batchv1.CronJob); ok && d.keepSuspend && d.objects.CronJob != nil {
@@ -217,22 +224,12 @@ func (d *deployment) run(ctx context.Context, before *snapshot) error {
 	if err := d.revise(ctx, before); err != nil {
 		return err
 	}
-	for _, step := range d.steps() {
+	for _, step := range steps {
 		if err := d.write(ctx, step, before.find(step.client.kind, step.name)); err != nil {
 			return err
 		}
 	}
-	if err := d.verify(ctx); err != nil {
-		return err
-	}
-	return d.prune(ctx)
-}
-
-// choose takes the names that the pipeline has, else those that are free.
-func (d *deployment) choose(before *snapshot) {
-	preferred := d.names
-	d.names = before.chosen(identity.Candidates(d.pipelineName, d.fqn), d.fqn)
-	d.objects = d.objects.named(preferred, d.names)
+	return d.verify(ctx)
 }
 
 // step is an object as it shall be; nil where it shall not be.
@@ -254,6 +251,24 @@ func (d *deployment) steps() []step {
 	return out
 }
 
+// check refuses to write over somebody else's object, and over one that will be gone in a moment.
+func (d *deployment) check(s step, existing object) error {
+	if existing == nil || s.desired == nil {
+		return nil
+	}
+	if err := checkOwner(s.client.kind, existing, d.fqn); err != nil {
+		return err
+	}
+	if existing.GetDeletionTimestamp() != nil {
+		return s.conflict("it is being deleted")
+	}
+	return nil
+}
+
+func (s step) conflict(why string) error {
+	return apierrors.NewConflict(batchResource(s.client.resource), s.name, errors.New(why))
+}
+
 func (d *deployment) write(ctx context.Context, s step, before object) error {
 	if s.desired == nil {
 		return d.remove(ctx, s, before)
@@ -267,10 +282,10 @@ func (d *deployment) write(ctx context.Context, s step, before object) error {
 		return fmt.Errorf("encode %s %s: %w", s.client.kind, s.name, err)
 	}
 	// What is there is the pipeline's own, so its fields are taken from others. What was not there when it was looked at
-	// may be anyone's.
-	after, created, err := s.client.apply(ctx, s.name, patch, before != nil, d.dryRun)
+	// may be anyone's: the next try finds out whose.
+	after, created, err := s.client.apply(ctx, d.manager(), s.name, patch, before != nil, d.dryRun)
 	if err != nil {
-		return d.explain(ctx, s, before, err)
+		return d.client.failed(fmt.Sprintf("apply %s %s", s.client.kind, s.name), err)
 	}
 	entry := applied{resourceClient: s.client, name: s.name, action: ActionConfigured, before: before, after: after}
 	switch {
@@ -281,9 +296,13 @@ func (d *deployment) write(ctx context.Context, s step, before object) error {
 	case d.same(before, after):
 		entry.action = ActionUnchanged
 	}
-	d.done = append(d.done, entry)
+	d.record(entry)
 	return nil
 }
+
+// manager owns what a deploy of the pipeline applies. It is another for each pipeline, so that one of the same name in
+// another service, which finds nothing there and makes the same object a moment later, meets a conflict.
+func (d *deployment) manager() string { return FieldManager + "-" + identity.Hash(d.fqn) }
 
 // same says whether an apply has changed nothing.
 func (d *deployment) same(before, after object) bool {
@@ -301,54 +320,85 @@ func (d *deployment) same(before, after object) bool {
 	return equality.Semantic.DeepEqual(plain(before), plain(after))
 }
 
-// explain tells a conflict with another deploy, which is tried again, from one with somebody else's object.
-func (d *deployment) explain(ctx context.Context, s step, before object, err error) error {
-	failure := d.client.failed(fmt.Sprintf("apply %s %s", s.client.kind, s.name), err)
-	if before == nil && apierrors.IsConflict(err) {
-		if existing, getErr := s.client.get(ctx, s.name); getErr == nil {
-			if ownerErr := checkOwner(s.client.kind, existing, d.fqn); ownerErr != nil {
-				return ownerErr
-			}
+// withdraw handles an object that came up since it was looked at: another deploy's of the pipeline, or somebody else's,
+// from which our fields are taken back. The next try finds it.
+func (d *deployment) withdraw(ctx context.Context, s step, after object) error {
+	foreign := slices.ContainsFunc(after.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager != d.manager() && entry.Subresource == ""
+	})
+	if foreign && !d.dryRun {
+		nothing, err := json.Marshal(map[string]any{
+			"apiVersion": apiVersion(s.desired), "kind": s.client.kind, "metadata": map[string]any{"name": s.name},
+		})
+		if err == nil {
+			_, _, err = s.client.apply(ctx, d.manager(), s.name, nothing, true, false)
+		}
+		if err != nil {
+			return d.client.failed(fmt.Sprintf("take back what was written to %s %s, which is somebody else's", s.client.kind, s.name), err)
 		}
 	}
-	return failure
+	return s.conflict("somebody has just made it")
 }
 
-// withdraw handles an object that came up since it was looked at: another deploy's, which is a conflict, or somebody
-// else's, from which our fields are taken back.
-func (d *deployment) withdraw(ctx context.Context, s step, after object) error {
-	foreign := slices.ContainsFunc(after.GetManagedFields(), managedByOther)
-	if !foreign {
-		return apierrors.NewConflict(batchResource(s.client.resource), s.name, errors.New("another deploy of the pipeline has just made it"))
-	}
-	nothing, err := json.Marshal(map[string]any{
-		"apiVersion": apiVersion(s.desired), "kind": s.client.kind, "metadata": map[string]any{"name": s.name},
-	})
-	if err == nil && !d.dryRun {
-		_, _, err = s.client.apply(ctx, s.name, nothing, true, false)
-	}
-	notOurs := fmt.Errorf("%w: %s %s was made by someone else; delete or rename it", ErrNotOurs, s.client.kind, s.name)
-	return errors.Join(notOurs, err)
-}
-
-// remove deletes the CronJob of a pipeline that has no schedule any more.
+// remove deletes the CronJob of a pipeline that has no schedule any more; its runs go on.
 func (d *deployment) remove(ctx context.Context, s step, before object) error {
-	if before == nil {
+	if before == nil || !owned(before, d.fqn) || before.GetDeletionTimestamp() != nil {
 		return nil
 	}
 	if !d.dryRun {
-		if err := s.client.delete(ctx, s.name, before.GetUID()); err != nil && !apierrors.IsNotFound(err) {
+		err := s.client.delete(ctx, s.name, metav1.DeletePropagationOrphan, asRead(before))
+		if apierrors.IsConflict(err) {
+			return d.client.failed(fmt.Sprintf("delete %s %s", s.client.kind, s.name), err)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			// It may be gone all the same: the way back looks.
+			d.record(applied{resourceClient: s.client, name: s.name, action: ActionDeleted, before: before})
 			return d.client.failed(fmt.Sprintf("delete %s %s", s.client.kind, s.name), err)
 		}
 	}
-	d.done = append(d.done, applied{resourceClient: s.client, name: s.name, action: ActionDeleted, before: before})
+	d.record(applied{resourceClient: s.client, name: s.name, action: ActionDeleted, before: before})
 	return nil
 }
 
-// verify looks whether another deploy came in between. A new ConfigMap needs no look: who else wanted to make one was told.
+// record notes a write. Where an earlier try has written the object too, and nobody else has since, what was there before
+// that one counts.
+func (d *deployment) record(a applied) {
+	d.tried = append(d.tried, a)
+	at := slices.IndexFunc(d.done, func(other applied) bool { return other.kind == a.kind && other.name == a.name })
+	if at < 0 {
+		d.done = append(d.done, a)
+		return
+	}
+	earlier := d.done[at]
+	if leftAs(earlier.after, a.before) {
+		a.before = earlier.before
+		switch {
+		case a.before == nil:
+			a.action = ActionCreated
+		case earlier.action != ActionUnchanged && a.after != nil:
+			a.action = ActionConfigured
+		}
+	}
+	d.done[at] = a
+}
+
+// leftAs says whether nobody has changed an object since it was written. The status of a CronJob, which its controller
+// writes, changes the version.
+func leftAs(after, now object) bool {
+	if after == nil || now == nil {
+		return after == nil && now == nil
+	}
+	if _, ok := now.(*batchv1.CronJob); ok {
+		return after.GetUID() == now.GetUID() && after.GetGeneration() == now.GetGeneration()
+	}
+	return after.GetUID() == now.GetUID() && after.GetResourceVersion() == now.GetResourceVersion()
+}
+
+// verify looks whether another deploy came in between. A ConfigMap that this try has made needs no look: who else wanted to
+// make it was told that it is there, and begins anew.
 func (d *deployment) verify(ctx context.Context) error {
-	first := d.done[0]
-	if d.dryRun || first.action == ActionCreated || !slices.ContainsFunc(d.done[1:], func(a applied) bool { return a.action != ActionUnchanged }) {
+	first := d.tried[0]
+	if d.dryRun || first.action == ActionCreated || !slices.ContainsFunc(d.tried[1:], func(a applied) bool { return a.action != ActionUnchanged }) {
 		return nil
 	}
 	now, err := first.get(ctx, first.name)
@@ -362,9 +412,13 @@ func (d *deployment) verify(ctx context.Context) error {
 }
 
 func (d *deployment) result() *DeployResult {
-	out := &DeployResult{FQN: d.fqn, Revision: d.revision}
-	for _, a := range d.done {
-		out.Objects = append(out.Objects, ObjectResult{Kind: a.kind, Name: a.name, Action: a.action})
+	out := &DeployResult{FQN: d.fqn, Revision: d.revision, Warnings: d.warnings}
+	for _, step := range d.steps() {
+		for _, a := range d.done {
+			if a.kind == step.client.kind && a.name == step.name {
+				out.Objects = append(out.Objects, ObjectResult{Kind: a.kind, Name: a.name, Action: a.action})
+			}
+		}
 	}
 	if d.objects.CronJob != nil {
 		out.Schedule = d.objects.CronJob.Spec.Schedule
@@ -372,7 +426,7 @@ func (d *deployment) result() *DeployResult {
 	return out
 }
 
-// undo removes what was made and puts back what was changed, unless someone has changed it since.
+// undo removes what was made and puts back what was changed, in all tries. What others have written since is theirs.
 func (d *deployment) undo(ctx context.Context) error {
 	if d.dryRun {
 		return nil
@@ -381,26 +435,64 @@ func (d *deployment) undo(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for _, a := range slices.Backward(d.done) {
-		var err error
-		switch {
-		case a.before == nil:
-			err = a.delete(ctx, a.name, a.after.GetUID())
-		case a.action == ActionUnchanged:
-		default:
-			version := ""
-			if a.after != nil {
-				version = a.after.GetResourceVersion()
-			}
-			var patch []byte
-			if patch, err = applyPatch(a.before, version); err == nil {
-				_, _, err = a.apply(ctx, a.name, patch, true, false)
-			}
+		if a.action == ActionUnchanged {
+			continue
 		}
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		// A CronJob's status may change between the look and the write.
+		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error { return d.putBack(ctx, a) })
+		if err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, d.client.failed(fmt.Sprintf("put %s %s back after the failure", a.kind, a.name), err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (d *deployment) putBack(ctx context.Context, a applied) error {
+	now, err := a.get(ctx, a.name)
+	if a.after == nil {
+		return d.remake(ctx, a, now, err)
+	}
+	if err != nil {
+		return err
+	}
+	if !leftAs(a.after, now) {
+		return nil
+	}
+	if a.before == nil {
+		return a.delete(ctx, a.name, metav1.DeletePropagationBackground, asRead(now))
+	}
+	return d.restore(ctx, a, now.GetResourceVersion())
+}
+
+// remake makes an object again that was deleted, when it is gone.
+func (d *deployment) remake(ctx context.Context, a applied, now object, err error) error {
+	const interval = 100 * time.Millisecond
+	goes := func() bool { return err == nil && now.GetDeletionTimestamp() != nil }
+	_ = wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
+		if goes() {
+			now, err = a.get(ctx, a.name)
+		}
+		return !goes(), nil
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return d.restore(ctx, a, "")
+	case err != nil:
+		return err
+	case now.GetDeletionTimestamp() != nil:
+		return errors.New("it is being deleted, and does not go; deploy the pipeline again")
+	default:
+		return nil // It was not deleted after all, or somebody has made one.
+	}
+}
+
+func (d *deployment) restore(ctx context.Context, a applied, version string) error {
+	patch, err := applyPatch(a.before, version)
+	if err != nil {
+		return err
+	}
+	_, _, err = a.apply(ctx, d.manager(), a.name, patch, true, false)
+	return err
 }
 
 // applyPatch is an object as an apply takes it: without what only the server writes. A version makes the apply fail

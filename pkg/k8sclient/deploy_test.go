@@ -40,8 +40,12 @@ func newTestClient(t *testing.T, server *apiServer, edits ...func(*Config)) *Cli
 	}
 	client, err := New(server.client(t), nil, config)
 	require.NoError(t, err)
+	hurry(client)
 	return client
 }
+
+// hurry makes a client wait for less long than it would for a real server.
+func hurry(client *Client) { client.transient.Duration = time.Millisecond }
 
 func deploy(t *testing.T, client *Client, pipeline *omapi.IngestionPipeline) (*DeployResult, error) {
 	t.Helper()
@@ -147,7 +151,7 @@ func TestDeployThatFailsIsUndone(t *testing.T) {
 				for n := 1; failed; n++ {
 					server, client := prepared(t, tc.before)
 					before := server.contents(t, "configmaps", "cronjobs", "secrets")
-					refused := refuseNth(server, n, failure.err)
+					refused := refuseNth(server, n, 0, failure.err)
 					_, err := deploy(t, client, tc.after)
 					what := refused()
 					if failed = what != ""; !failed {
@@ -169,6 +173,246 @@ func TestDeployThatFailsIsUndone(t *testing.T) {
 	}
 }
 
+// TestDeployThatFailsAfterAConflictIsUndone: whichever write meets a conflict, and whichever request of the next try fails.
+func TestDeployThatFailsAfterAConflictIsUndone(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason        string
+		before, after *omapi.IngestionPipeline
+	}{
+		"New":         {reason: "what the first try has made is removed", after: newPipeline()},
+		"Changed":     {reason: "what the first try has changed is put back", before: newPipeline(edited(1), withToken("old")), after: newPipeline(edited(2), withToken("new"), hourly)},
+		"Unscheduled": {reason: "a schedule that the first try took away is back", before: newPipeline(), after: newPipeline(edited(2), onDemand)},
+	}
+	for name, tc := range cases {
+		for conflict := 1; conflict <= 3; conflict++ {
+			t.Run(fmt.Sprintf("%s/Conflict%d", name, conflict), func(t *testing.T) {
+				t.Parallel()
+				failed := true
+				for n := 2; failed; n++ {
+					server, client := prepared(t, tc.before)
+					client.conflicts = wait.Backoff{Duration: time.Millisecond}
+					before := server.contents(t, "configmaps", "cronjobs", "secrets")
+					refused := refuseNth(server, n, conflict, apierrors.NewForbidden(schema.GroupResource{Resource: "things"}, "x", nil))
+					result, err := deploy(t, client, tc.after)
+					what := refused()
+					if failed = what != ""; !failed {
+						require.NoError(t, err)
+						assert.Greater(t, n, 8, "several requests were refused in turn")
+						assert.NotEqual(t, ActionUnchanged, result.Action(), "what the first try did is told")
+						continue
+					}
+					require.True(t, apierrors.IsForbidden(err), "request %d was refused: %s: %v", n, what, err)
+					assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "cronjobs", "secrets")), "%s: request %d was refused: %s", tc.reason, n, what)
+				}
+			})
+		}
+	}
+}
+
+// TestUndoLeavesWhatOthersHaveWritten: an object that another has written since is the other's; the status of a CronJob is
+// written by its controller.
+func TestUndoLeavesWhatOthersHaveWritten(t *testing.T) {
+	t.Parallel()
+	setData := func(o object) {
+		switch o := o.(type) {
+		case *corev1.ConfigMap:
+			o.Data["config"] = "other"
+		case *corev1.Secret:
+			o.Data["config"] = []byte("other")
+		case *batchv1.CronJob:
+			o.Spec.Schedule = "7 7 7 7 7"
+		}
+	}
+	cases := map[string]struct {
+		reason string
+		before *omapi.IngestionPipeline
+		// key is the object that is edited before the deploy fails.
+		key    string
+		edit   func(object)
+		undone bool
+	}{
+		"NewConfigMap":  {reason: "another deploy has it now", key: "configmaps/om-config-nightly", edit: setData},
+		"NewSecret":     {reason: "another deploy has it now", key: "secrets/om-secret-nightly", edit: setData},
+		"NewCronJob":    {reason: "another deploy has it now", key: "cronjobs/om-cronjob-nightly", edit: setData},
+		"NewReplaced":   {reason: "another has made one of the name", key: "secrets/om-secret-nightly", edit: renew},
+		"NewTicked":     {reason: "a status is nobody's work", key: "cronjobs/om-cronjob-nightly", edit: tick, undone: true},
+		"KnownSecret":   {reason: "another deploy has changed it since", before: newPipeline(edited(9), withToken("old"), hourly), key: "secrets/om-secret-nightly", edit: setData},
+		"KnownCronJob":  {reason: "another deploy has changed it since", before: newPipeline(edited(9), withToken("old"), hourly), key: "cronjobs/om-cronjob-nightly", edit: setData},
+		"KnownTicked":   {reason: "a status is nobody's work", before: newPipeline(edited(9), withToken("old"), hourly), key: "cronjobs/om-cronjob-nightly", edit: tick, undone: true},
+		"KnownReplaced": {reason: "another has made one of the name", before: newPipeline(edited(9), withToken("old"), hourly), key: "cronjobs/om-cronjob-nightly", edit: renew},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, client := prepared(t, tc.before)
+			resource, object, _ := strings.Cut(tc.key, "/")
+			before := server.contents(t, "configmaps", "secrets", "cronjobs")
+			steps := client.deploymentThatFails(t, newPipeline())
+			server.change(resource, object, tc.edit)
+			edited := server.contents(t, "configmaps", "secrets", "cronjobs")[tc.key]
+			require.NoError(t, steps.undo(t.Context()))
+			after := withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs"))
+			if tc.undone {
+				assert.Equal(t, before[tc.key] == "", after[tc.key] == "", tc.reason)
+				assert.NotEqual(t, edited, after[tc.key], tc.reason)
+			} else {
+				assert.Equal(t, edited, after[tc.key], tc.reason)
+			}
+			delete(before, tc.key)
+			delete(after, tc.key)
+			assert.Equal(t, before, after, "the others are as they were")
+		})
+	}
+}
+
+// deploymentThatFails is a deploy that has written all, and is about to be undone.
+func (c *Client) deploymentThatFails(t *testing.T, pipeline *omapi.IngestionPipeline) *deployment {
+	t.Helper()
+	objects, err := c.Render(t.Context(), pipeline, mysql())
+	require.NoError(t, err)
+	d := newDeployment(c, pipeline, objects, DeployOptions{})
+	require.NoError(t, d.run(t.Context()))
+	return d
+}
+
+// tick is what the controller writes when the schedule fires.
+func tick(o object) {
+	if cronJob, ok := o.(*batchv1.CronJob); ok {
+		cronJob.Status.LastScheduleTime = new(metav1.Now())
+	}
+}
+
+// TestRunsOutliveTheirSchedule: a pipeline that loses its schedule keeps the runs that the schedule has started.
+func TestRunsOutliveTheirSchedule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	job := w.tick(t)
+	result, err := deploy(t, w.client, newPipeline(onDemand))
+	require.NoError(t, err)
+	assert.Equal(t, ActionDeleted, result.Objects[2].Action)
+	assert.Nil(t, w.kube.get("cronjobs", "om-cronjob-nightly"))
+	assert.NotNil(t, w.kube.get("jobs", job.Name), "the run goes on")
+	killed, err := w.client.Kill(t.Context(), testFQN, "")
+	require.NoError(t, err)
+	require.Len(t, killed, 1, "and is found")
+	assert.Equal(t, string(job.UID), killed[0].RunID)
+}
+
+// TestDeployBesideACronJobThatGoes: a CronJob that is being deleted would take the new schedule with it.
+func TestDeployBesideACronJobThatGoes(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline())
+	server.change("cronjobs", "om-cronjob-nightly", func(o object) { o.SetDeletionTimestamp(new(metav1.Now())) })
+	var looks atomic.Int32
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "om-cronjob-nightly") && looks.Add(1) == 3 {
+			server.remove("cronjobs", "om-cronjob-nightly")
+		}
+		return nil
+	})
+	result, err := deploy(t, client, newPipeline(hourly))
+	require.NoError(t, err)
+	assert.Equal(t, ActionCreated, result.Objects[2].Action)
+	cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+	require.True(t, ok)
+	assert.Equal(t, "0 * * * *", cronJob.Spec.Schedule)
+}
+
+func TestDeployOnDemandBesideAForeignCronJob(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, nil)
+	server.add(t, "somebody", &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "om-cronjob-nightly"}})
+	_, err := deploy(t, client, newPipeline(onDemand))
+	require.NoError(t, err, "it needs none")
+	_, err = client.Delete(t.Context(), testFQN, DeleteOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"cronjobs/om-cronjob-nightly"}, server.names(), "it is somebody else's")
+}
+
+// TestDeployOverARoughRoad: what fails once and may pass is asked again.
+func TestDeployOverARoughRoad(t *testing.T) {
+	t.Parallel()
+	cases := map[string]*apierrors.StatusError{
+		"Internal": apierrors.NewInternalError(errors.New("etcdserver: leader changed")), "Timeout": apierrors.NewTimeoutError("slow", 0),
+		"Unavailable": apierrors.NewServiceUnavailable("starting"), "TooMany": apierrors.NewTooManyRequests("slow down", 0),
+	}
+	for name, failure := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, client := prepared(t, newPipeline(edited(1)))
+			var (
+				mu   sync.Mutex
+				seen = map[string]int{}
+			)
+			server.intercept(func(req *http.Request) *apierrors.StatusError {
+				mu.Lock()
+				defer mu.Unlock()
+				if seen[req.Method+req.URL.Path]++; seen[req.Method+req.URL.Path] < attempts {
+					return failure
+				}
+				return nil
+			})
+			_, err := deploy(t, client, newPipeline(edited(2), withToken("new")))
+			require.NoError(t, err)
+			checkWhole(t, server, newPipeline(edited(2), withToken("new")))
+		})
+	}
+}
+
+// TestDeployRepairs: what somebody has edited beyond reading is made anew, and is nothing to go back to.
+func TestDeployRepairs(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline(edited(1)))
+	server.change("configmaps", "om-config-nightly", func(o object) {
+		if configMap, ok := o.(*corev1.ConfigMap); ok {
+			configMap.Data = map[string]string{"pipeline": "[]"}
+		}
+	})
+	_, err := deploy(t, client, newPipeline(edited(1)))
+	require.NoError(t, err)
+	checkWhole(t, server, newPipeline(edited(1)))
+	_, err = client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+	require.ErrorIs(t, err, ErrNoRevision)
+}
+
+// TestUndoWaitsForWhatIsDeleted: a CronJob that is parted from its runs before it goes would take with it what is put back.
+func TestUndoWaitsForWhatIsDeleted(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline())
+	before := server.contents(t, "configmaps", "secrets", "cronjobs")
+	old := server.get("cronjobs", "om-cronjob-nightly")
+	d := client.deploymentThatFails(t, newPipeline(onDemand))
+	old.SetDeletionTimestamp(new(metav1.Now()))
+	server.mu.Lock()
+	server.store("cronjobs/om-cronjob-nightly", old)
+	server.mu.Unlock()
+	var looks atomic.Int32
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "om-cronjob-nightly") && looks.Add(1) == 3 {
+			server.remove("cronjobs", "om-cronjob-nightly")
+		}
+		return nil
+	})
+	require.NoError(t, d.undo(t.Context()))
+	assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")))
+	assert.Nil(t, server.get("cronjobs", "om-cronjob-nightly").GetDeletionTimestamp())
+}
+
+func TestLocksAreForgotten(t *testing.T) {
+	t.Parallel()
+	_, client := prepared(t, newPipeline())
+	unlock, err := client.locks.lock(t.Context(), "x")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = client.locks.lock(ctx, "x")
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Len(t, client.locks.named, 1, "it is held")
+	unlock()
+	assert.Empty(t, client.locks.named, "a server deploys many pipelines in its life")
+}
+
 func hourly(p *omapi.IngestionPipeline) { p.AirflowConfig.ScheduleInterval = "@hourly" }
 
 // prepared is a server with a pipeline as it was deployed; nil for none.
@@ -183,20 +427,34 @@ func prepared(t *testing.T, pipeline *omapi.IngestionPipeline) (*apiServer, *Cli
 	return server, client
 }
 
-// refuseNth refuses the n-th request from now on, and tells which that was; empty where there were not so many.
-func refuseNth(server *apiServer, n int, failure *apierrors.StatusError) func() string {
+// refuseNth refuses the n-th request from now on, as often as it is repeated, and answers one write, counted
+// from 1, with a conflict. It tells which request was refused; empty where there were not so many.
+func refuseNth(server *apiServer, n, conflict int, failure *apierrors.StatusError) func() string {
 	var (
-		mu    sync.Mutex
-		count int
-		what  string
+		mu      sync.Mutex
+		count   int
+		writes  int
+		what    string
+		repeats int
 	)
 	server.intercept(func(req *http.Request) *apierrors.StatusError {
 		mu.Lock()
 		defer mu.Unlock()
+		call := req.Method + " " + req.URL.Path
+		if call == what && repeats < attempts-1 && transient(failure) {
+			repeats++
+			return failure
+		}
+		if req.Method != http.MethodGet {
+			writes++
+			if writes == conflict {
+				return apierrors.NewConflict(schema.GroupResource{Resource: "things"}, "x", errors.New("changed"))
+			}
+		}
 		if count++; count != n {
 			return nil
 		}
-		what = req.Method + " " + req.URL.Path
+		what = call
 		return failure
 	})
 	return func() string {
@@ -270,8 +528,9 @@ func TestDeployTriesAgainAfterAConflict(t *testing.T) {
 func TestDeployGivesUpOnConflictsWithTheContext(t *testing.T) {
 	t.Parallel()
 	server, client := prepared(t, newPipeline(edited(1)))
+	before := server.contents(t, "configmaps", "secrets", "cronjobs")
 	server.intercept(func(req *http.Request) *apierrors.StatusError {
-		if req.Method == http.MethodPatch {
+		if req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "om-secret-nightly") {
 			return apierrors.NewConflict(schema.GroupResource{Resource: "configmaps"}, "x", errors.New("changed"))
 		}
 		return nil
@@ -281,6 +540,7 @@ func TestDeployGivesUpOnConflictsWithTheContext(t *testing.T) {
 	_, err := client.Deploy(ctx, newPipeline(edited(2)), DeployOptions{Service: mysql()})
 	require.ErrorContains(t, err, "cannot deploy pipeline mysql_prod.nightly in namespace pipelines: others change it at the same time")
 	assert.True(t, apierrors.IsConflict(err))
+	assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")), "what its tries have changed is put back")
 }
 
 // TestDeploysAtOnce: whichever comes last, all objects are of one deploy.
@@ -327,6 +587,8 @@ func TestAnotherDeployInBetween(t *testing.T) {
 		"New":      {reason: "two deploys make the same objects", first: newPipeline(edited(1), withToken("a")), other: newPipeline(edited(2), withToken("b"), hourly)},
 		"Known":    {reason: "both change everything", before: newPipeline(), first: newPipeline(edited(1), withToken("a")), other: newPipeline(edited(2), withToken("b"), hourly)},
 		"Schedule": {reason: "they change different objects, so that no write of one meets one of the other", before: newPipeline(), first: newPipeline(hourly), other: newPipeline(edited(2))},
+		"Twins":    {reason: "both find the plain names free", first: newPipeline(edited(1), withToken("a")), other: twin(edited(2), withToken("b"), hourly)},
+		"NewTwin":  {reason: "the plain names are those of the first", before: newPipeline(), first: newPipeline(edited(1)), other: twin(edited(2), withToken("b"), hourly)},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -352,12 +614,18 @@ func TestAnotherDeployInBetween(t *testing.T) {
 				}
 				require.NoError(t, <-otherDone)
 				checkWhole(t, server, tc.first)
+				if tc.other.FQN() != testFQN {
+					checkWhole(t, server, tc.other)
+					continue // Each has objects of its own.
+				}
 				if tc.before == nil {
 					continue // Two first deploys at once: neither has replaced a whole one.
 				}
 				_, err = client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
 				require.NoError(t, err)
-				checkWhole(t, server, tc.other)
+				back := *tc.other
+				back.OpenMetadataServerConnection = tc.first.OpenMetadataServerConnection
+				checkWhole(t, server, &back)
 			}
 		})
 	}
@@ -366,15 +634,20 @@ func TestAnotherDeployInBetween(t *testing.T) {
 // checkWhole checks that all objects are of one pipeline's deploy.
 func checkWhole(t *testing.T, server *apiServer, pipeline *omapi.IngestionPipeline) {
 	t.Helper()
-	config := DefaultConfig()
-	want, err := NewObjects(&config, pipeline, mysql())
+	client := newTestClient(t, server)
+	want, err := NewObjects(&client.config, pipeline, mysql())
 	require.NoError(t, err)
-	configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+	configMap, names, err := client.configMap(t.Context(), pipeline.FQN())
+	require.NoError(t, err)
+	secret, ok := server.get("secrets", names.Secret).(*corev1.Secret)
 	require.True(t, ok)
-	secret, ok := server.get("secrets", "om-secret-nightly").(*corev1.Secret)
+	cronJob, ok := server.get("cronjobs", names.CronJob).(*batchv1.CronJob)
 	require.True(t, ok)
-	cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
-	require.True(t, ok)
+	for _, o := range []object{configMap, secret, cronJob} {
+		assert.Equal(t, pipeline.FQN(), o.GetAnnotations()[identity.AnnotationFQN], o.GetName())
+	}
+	pod := cronJob.Spec.JobTemplate.Spec.Template.Spec
+	assert.Equal(t, names.ConfigMap, variableOf(t, pod, identity.EnvConfig).ValueFrom.ConfigMapKeyRef.Name, "a run has its own pipeline's configuration")
 	assert.Equal(t, want.ConfigMap.Data, configMap.Data)
 	assert.Equal(t, want.Secret.Data, secret.Data)
 	assert.Equal(t, want.CronJob.Spec.Schedule, cronJob.Spec.Schedule)
@@ -401,7 +674,7 @@ func TestDeployTouchesNothingOfOthers(t *testing.T) {
 		"OtherOwner":   {reason: "another service has a pipeline of this name", there: &corev1.Secret{ObjectMeta: meta("om-secret-nightly", "other.nightly"), Data: map[string][]byte{"config": []byte("mine")}}, want: "Secret om-secret-nightly belongs to pipeline other.nightly; rename one of the two pipelines"},
 		"CronJob":      {reason: "a CronJob is not deleted either", there: &batchv1.CronJob{ObjectMeta: meta("om-cronjob-nightly", "")}, want: "CronJob om-cronjob-nightly has no annotation"},
 		"CameLate":     {reason: "it came up after the client had looked, with the same fields", between: true, there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"config": "mine"}}, want: "ConfigMap om-config-nightly has no annotation"},
-		"CameLateElse": {reason: "it came up after the client had looked, with other fields", between: true, there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"mine": "x"}}, want: "ConfigMap om-config-nightly was made by someone else"},
+		"CameLateElse": {reason: "it came up after the client had looked, with other fields", between: true, there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"mine": "x"}}, want: "ConfigMap om-config-nightly has no annotation"},
 		"SecretLate":   {reason: "what was made before it is removed", between: true, there: &corev1.Secret{ObjectMeta: meta("om-secret-nightly", "other.nightly"), Data: map[string][]byte{"mine": []byte("x")}}, want: "om-secret-nightly"},
 	}
 	for name, tc := range cases {

@@ -145,7 +145,7 @@ func TestUnknownPipelineCanBeKilledAndDeleted(t *testing.T) {
 	w := newWorld(t)
 	run, _ := w.start(t)
 	w.om.Delete(t, testFQN)
-	result, err := w.client.Delete(t.Context(), testFQN)
+	result, err := w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, []KillResult{{FQN: testFQN, RunID: run.RunID, JobName: run.JobName}}, result.Killed)
 	assert.Empty(t, w.kube.names(), "nothing is left")

@@ -255,7 +255,7 @@ func (c *Client) accountPermissions(ctx context.Context, account string) (missin
 func (c *Client) checkOpenMetadata(ctx context.Context, out *Health) []Check {
 	const name, token = "openmetadata", "openmetadata token"
 	if c.om == nil {
-		return []Check{{name, CheckFailed, errNoServer.Error(), "set metadataApiEndpoint"}}
+		return []Check{{name, CheckFailed, ErrNoServer.Error(), "set metadataApiEndpoint"}}
 	}
 	version, err := c.om.Version(ctx)
 	if err != nil {

@@ -54,7 +54,7 @@ func TestHealth(t *testing.T) {
 			t.Helper()
 			w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: 503})
 		}, check: "openmetadata", state: CheckFailed, detail: "answered 503"},
-		"NoServer": {reason: "a server that embeds this may have none", edit: func(_ *testing.T, w *world) { w.client.om = nil }, check: "openmetadata", state: CheckFailed, detail: "it is not known here"},
+		"NoServer": {reason: "a server that embeds this may have none", edit: func(_ *testing.T, w *world) { w.client.om = nil }, check: "openmetadata", state: CheckFailed, detail: "no OpenMetadata server is configured"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -22,16 +22,22 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// killReserve is what a kill takes on top of the pods' grace period: the kubelet kills and tells, the record is written.
-const killReserve = 30 * time.Second
+const (
+	// killReserve is what a kill takes on top of the pods' grace period: the kubelet kills and tells, the record is written.
+	killReserve = 30 * time.Second
+	// forcePatience bounds how long a server is asked that may be away for good.
+	forcePatience = 10 * time.Second
+)
 
 // KillResult says how one run ended.
 type KillResult struct {
 	FQN     string `json:"fullyQualifiedName"`
 	RunID   string `json:"runId"`
 	JobName string `json:"jobName"`
-	// State is the run's in OpenMetadata; empty where that does not know the pipeline.
+	// State is the run's in OpenMetadata; empty where that does not know the pipeline, or could not be told.
 	State omapi.PipelineState `json:"state"`
+	// Problem is why OpenMetadata could not be told, of a pipeline that was deleted by force.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Kill ends the runs of a pipeline, or the one that is named, and returns when their pods have ended and their records
@@ -40,10 +46,14 @@ type KillResult struct {
 // The Job is marked and suspended, not deleted: its controller then deletes the pods with their grace period, so that
 // their preStop hook finds the Job and reports why. The Job goes last.
 func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, error) {
-	_, names, err := c.deployed(ctx, fqn)
+	names, err := c.namesLeft(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
+	return c.kill(ctx, fqn, names, runID, false)
+}
+
+func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectNames, runID string, force bool) ([]KillResult, error) {
 	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
 		return nil, err
@@ -51,6 +61,9 @@ func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, err
 	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool { return finished(&job) || runID != "" && report.RunIDOf(&job) != runID })
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%w: pipeline %s has none in namespace %s that has not ended", ErrNothingToKill, fqn, c.config.Namespace)
+	}
+	if c.om == nil && !force {
+		return nil, fmt.Errorf("end the runs of pipeline %s: %w", fqn, ErrNoServer)
 	}
 	// All are told to stop before any is waited for.
 	errs := make([]error, len(jobs))
@@ -61,7 +74,7 @@ func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, err
 	var wg sync.WaitGroup
 	for i := range jobs {
 		if errs[i] == nil {
-			wg.Go(func() { ended[i], errs[i] = c.awaitKilled(ctx, fqn, &jobs[i]) })
+			wg.Go(func() { ended[i], errs[i] = c.awaitKilled(ctx, fqn, &jobs[i], force) })
 		}
 	}
 	wg.Wait()
@@ -74,30 +87,50 @@ func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, err
 	return results, errors.Join(errs...)
 }
 
-func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job) (*KillResult, error) {
-	grace := killReserve
+// errStuck is for pods that outlive their grace period.
+var errStuck = errors.New("they have not ended in time; if their node is gone: kubectl delete pod --force")
+
+func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job, force bool) (*KillResult, error) {
+	grace := c.killReserve
 	if seconds := job.Spec.Template.Spec.TerminationGracePeriodSeconds; seconds != nil {
 		grace += time.Duration(*seconds) * time.Second
 	}
-	ctx, cancel := context.WithTimeout(ctx, grace)
+	ctx, cancel := context.WithTimeoutCause(ctx, grace, errStuck)
 	defer cancel()
 
 	if err := c.waitForPods(ctx, job); err != nil {
 		return nil, err
 	}
 	result := &KillResult{FQN: fqn, RunID: report.RunIDOf(job), JobName: job.Name}
-	// The hook has reported where it could; a run whose pod never started has none.
+	state, err := c.reportKilled(ctx, job, force)
+	// A pipeline that OpenMetadata does not know any more has no record.
+	if err != nil && !errors.Is(err, omapi.ErrNotFound) {
+		err = fmt.Errorf("the pods of run %s have ended, but its record is not final: %w", result.RunID, err)
+		if !force {
+			return nil, err
+		}
+		result.Problem = err.Error()
+	}
+	result.State = state
+	_, err = c.deleteOwned(ctx, c.jobClient(), job.Name, fqn)
+	return result, err
+}
+
+// reportKilled makes the run's record final. The hook has reported where it could; a run whose pod never started has none.
+func (c *Client) reportKilled(ctx context.Context, job *batchv1.Job, force bool) (omapi.PipelineState, error) {
+	if c.om == nil {
+		return "", ErrNoServer
+	}
+	if force {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, forcePatience)
+		defer cancel()
+	}
 	finding := report.FindingOf(job, report.Stopped)
 	run := &diagnostics.Run{Namespace: job.Namespace, JobName: job.Name, Job: job}
 	finding.Step = new(run.Step(run.Judge(), "pipelinectl kill"))
 	reported, err := report.Report(ctx, c.om, finding)
-	// A pipeline that OpenMetadata does not know any more has no record.
-	if err != nil && !errors.Is(err, omapi.ErrNotFound) {
-		return nil, fmt.Errorf("the pods of run %s have ended, but its record is not final: %w", result.RunID, err)
-	}
-	result.State = reported.State
-	_, err = c.deleteOwned(ctx, c.jobClient(), job.Name, fqn)
-	return result, err
+	return reported.State, err
 }
 
 // stop marks and suspends in one write: no pod may end before its hook can read why. The Job becomes what it is then.
@@ -121,29 +154,37 @@ func (c *Client) stop(ctx context.Context, job *batchv1.Job) error {
 
 func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	const interval = 200 * time.Millisecond
-	var left []string
+	var (
+		left   []string
+		unread error
+	)
 	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
-		pods, err := c.kube.CoreV1().Pods(c.config.Namespace).List(ctx, metav1.ListOptions{
-			LabelSelector: batchv1.ControllerUidLabel + "=" + string(job.UID),
-		})
-		if denied(err) {
-			return false, c.failed("list the pods of Job "+job.Name, err)
-		}
-		if err != nil {
-			return false, nil //nolint:nilerr // It may be asked again.
+		var pods []corev1.Pod
+		if pods, unread = c.podsOf(ctx, job); unread != nil {
+			if denied(unread) {
+				return false, unread
+			}
+			return false, nil // It may be asked again.
 		}
 		left = left[:0]
-		for i := range pods.Items {
-			if phase := pods.Items[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
-				left = append(left, pods.Items[i].Name)
+		for i := range pods {
+			if phase := pods[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+				left = append(left, pods[i].Name)
 			}
 		}
 		return len(left) == 0, nil
 	})
-	if wait.Interrupted(err) {
-		return c.failed("kill Job "+job.Name, fmt.Errorf("its pods %v have not ended in time; if their node is gone: kubectl delete pod --force: %w", left, err))
+	if !wait.Interrupted(err) {
+		return err
 	}
-	return err
+	if errors.Is(unread, context.Canceled) || errors.Is(unread, context.DeadlineExceeded) {
+		unread = nil // The end of the wait itself.
+	}
+	err = context.Cause(ctx)
+	if !errors.Is(err, errStuck) {
+		err = fmt.Errorf("it has been told to stop, but is not waited for any longer; kill it again to see it end: %w", err)
+	}
+	return c.failed("kill Job "+job.Name, fmt.Errorf("pods %v: %w", left, errors.Join(err, unread)))
 }
 
 // denied says that asking again is of no use.

@@ -58,38 +58,73 @@ func NewObjects(config *Config, pipeline *omapi.IngestionPipeline, service *omap
 	if err != nil {
 		return nil, err
 	}
-	public, overlay := workflow.Split(full, config.SecretKeys...)
-	publicYAML, err := public.YAML()
-	if err != nil {
-		return nil, err
-	}
-	overlayYAML, err := overlay.YAML()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSize(full, pipeline); err != nil {
-		return nil, err
-	}
 	entity, err := entityJSON(config, pipeline)
 	if err != nil {
 		return nil, err
 	}
-	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, pipelineKey: entity}, map[string][]byte{secretKey: []byte(overlayYAML)})
+	return objectsOf(config, pipeline, full, entity)
+}
+
+// objectsOf makes the objects of a whole configuration, and of the pipeline as the ConfigMap keeps it.
+func objectsOf(config *Config, pipeline *omapi.IngestionPipeline, full workflow.Config, entity string) (*Objects, error) {
+	publicYAML, overlayYAML, err := halves(config, full, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, pipelineKey: entity}, overlayYAML)
+}
+
+// halves are a configuration without its secrets, and these, as pods read them.
+func halves(config *Config, full workflow.Config, pipeline *omapi.IngestionPipeline) (public, overlay string, err error) {
+	if err := checkSize(full, pipeline); err != nil {
+		return "", "", err
+	}
+	split, secrets := workflow.Split(full, config.SecretKeys...)
+	if public, err = split.YAML(); err != nil {
+		return "", "", err
+	}
+	overlay, err = secrets.YAML()
+	return public, overlay, err
+}
+
+// wholeOf is the inverse of objectsOf.
+func wholeOf(configMap *corev1.ConfigMap, secret *corev1.Secret) (workflow.Config, error) {
+	public, err := workflow.Parse(configMap.Data[configKey])
+	if err != nil {
+		return nil, fmt.Errorf("ConfigMap %s: %w", configMap.Name, err)
+	}
+	overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", secret.Name, err)
+	}
+	full, err := workflow.Merge(public, overlay)
+	if err != nil {
+		return nil, fmt.Errorf("ConfigMap %s and Secret %s: %w", configMap.Name, secret.Name, err)
+	}
+	return full, nil
+}
+
+// connectionOf is how a configuration reaches OpenMetadata; connect gives it another way.
+func connectionOf(full workflow.Config) map[string]any {
+	section, _ := full["workflowConfig"].(map[string]any)
+	connection, _ := section["openMetadataServerConfig"].(map[string]any)
+	return connection
+}
+
+func connect(full workflow.Config, connection map[string]any) {
+	if section, ok := full["workflowConfig"].(map[string]any); ok {
+		section["openMetadataServerConfig"] = connection
+	}
 }
 
 // newObjects makes the objects of what the ConfigMap and the Secret shall hold.
-func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[string]string, secret map[string][]byte) (*Objects, error) {
+func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[string]string, overlay string) (*Objects, error) {
 	when, err := parseSchedule(pipeline)
 	if err != nil {
 		return nil, err
 	}
-	// Variables of the user's are the client's parameters, not the pipeline's configuration.
 	data := secretVariables(config)
-	for key, value := range secret {
-		if !strings.HasPrefix(key, variablePrefix) {
-			data[key] = value
-		}
-	}
+	data[secretKey] = []byte(overlay)
 	names := identity.NamesOf(pipeline.Name, pipeline.FQN())
 	out := &Objects{
 		ConfigMap: &corev1.ConfigMap{
@@ -209,7 +244,7 @@ func podMeta(config *Config, job metav1.ObjectMeta) metav1.ObjectMeta {
 func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.EnvVar, names identity.ObjectNames) corev1.PodSpec {
 	env = append([]corev1.EnvVar{
 		{Name: identity.EnvPipelineType, Value: string(pipeline.PipelineType)},
-		{Name: identity.EnvPipelineFQN, Value: pipeline.FQN()},
+		{Name: identity.EnvPipelineFQN, Value: literal(pipeline.FQN())},
 		{Name: identity.EnvConfig, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: names.ConfigMap}, Key: configKey,
 		}}},
@@ -233,6 +268,9 @@ func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.Env
 	}
 	return spec
 }
+
+// literal is a variable's value that Kubernetes leaves as it is: it replaces $(NAME), and makes $ of $$.
+func literal(value string) string { return strings.ReplaceAll(value, "$", "$$") }
 
 // basePodSpec is what all pods have in common: whatever the configuration says of pods holds for each of them.
 func basePodSpec(config *Config, env []corev1.EnvVar, command ...string) corev1.PodSpec {

@@ -266,3 +266,17 @@ func TestUsersLabelsAndVariablesDoNotHideARun(t *testing.T) {
 	assert.Equal(t, job.Name, variableOf(t, template.Spec, identity.EnvJobName).Value)
 	assert.Equal(t, "1700000000123", job.Annotations[identity.AnnotationTimestamp])
 }
+
+// TestDollarInAName: Kubernetes replaces $(NAME) in a variable's value, and makes $ of $$.
+func TestDollarInAName(t *testing.T) {
+	t.Parallel()
+	config := DefaultConfig()
+	config.ExtraEnvVars = []corev1.EnvVar{{Name: "URL", Value: "http://$(namespace)/"}}
+	for name, want := range map[string]string{"a$b": "svc.a$$b", "a$$b": "svc.a$$$$b", "$(pipelineType)": "svc.$$(pipelineType)"} {
+		objects, err := NewObjects(&config, newPipeline(func(p *omapi.IngestionPipeline) { p.Name, p.FullyQualifiedName = name, "svc."+name }), mysql())
+		require.NoError(t, err)
+		pod := objects.CronJob.Spec.JobTemplate.Spec.Template.Spec
+		assert.Equal(t, want, variableOf(t, pod, identity.EnvPipelineFQN).Value, "it is read as svc.%s", name)
+		assert.Equal(t, "http://$(namespace)/", variableOf(t, pod, "URL").Value, "the user's own are Kubernetes'")
+	}
+}

@@ -24,11 +24,8 @@ func taken(o metav1.Object, fqn string) bool {
 	return owner != "" && owner != fqn
 }
 
-// named gives the objects under other names than those that they were made with.
+// named gives copies of the objects, under other names than those that they were made with where the two differ.
 func (o *Objects) named(from, to identity.ObjectNames) *Objects {
-	if from == to {
-		return o
-	}
 	out := &Objects{ConfigMap: o.ConfigMap.DeepCopy(), Secret: o.Secret.DeepCopy(), CronJob: o.CronJob.DeepCopy()}
 	out.ConfigMap.Name, out.Secret.Name = to.ConfigMap, to.Secret
 	relabel(&out.ConfigMap.ObjectMeta, to)

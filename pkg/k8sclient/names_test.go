@@ -26,7 +26,7 @@ func TestSameNameInTwoServices(t *testing.T) {
 	w := newWorld(t)
 	const twinFQN = "other.nightly"
 	require.Equal(t, twinFQN, w.om.Pipeline(t, "other", "nightly"))
-	_, err := w.client.Deployed(t.Context(), twinFQN)
+	_, _, err := w.client.deployed(t.Context(), twinFQN)
 	require.ErrorIs(t, err, ErrNotDeployed, "the other's objects are not its own")
 	result, err := deploy(t, w.client, twin())
 	require.NoError(t, err)
@@ -77,14 +77,14 @@ func TestSameNameInTwoServices(t *testing.T) {
 	_, err = w.client.Kill(t.Context(), testFQN, "")
 	require.ErrorIs(t, err, ErrNothingToKill)
 
-	_, err = w.client.Delete(t.Context(), testFQN)
+	_, err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 	require.NoError(t, err)
-	_, err = w.client.Deployed(t.Context(), twinFQN)
+	_, _, err = w.client.deployed(t.Context(), twinFQN)
 	require.NoError(t, err, "the second is still there, under its own names")
 	_, err = deploy(t, w.client, twin())
 	require.NoError(t, err)
 	assert.NotNil(t, w.kube.get("configmaps", hashed.ConfigMap), "and keeps them")
-	_, err = w.client.Delete(t.Context(), twinFQN)
+	_, err = w.client.Delete(t.Context(), twinFQN, DeleteOptions{})
 	require.NoError(t, err)
 	assert.Empty(t, w.kube.names(), "nothing is left")
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,7 +65,18 @@ func TestToggleOf(t *testing.T) {
 		_, client := prepared(t, newPipeline(onDemand))
 		result, err := client.Toggle(t.Context(), testFQN)
 		require.NoError(t, err)
-		assert.Equal(t, &ToggleResult{FQN: testFQN, Enabled: true}, result, "there is nothing to turn off")
+		assert.Equal(t, &ToggleResult{FQN: testFQN}, result, "there is nothing in force")
+		result, err = client.SetEnabled(t.Context(), testFQN, false)
+		require.NoError(t, err)
+		assert.Equal(t, &ToggleResult{FQN: testFQN}, result)
+	})
+	t.Run("RemovedByHand", func(t *testing.T) {
+		t.Parallel()
+		_, client := prepared(t, newPipeline())
+		require.NoError(t, client.cronJobs().delete(t.Context(), "om-cronjob-nightly", metav1.DeletePropagationBackground, nil))
+		_, err := client.SetEnabled(t.Context(), testFQN, false)
+		require.ErrorIs(t, err, ErrNoCronJob)
+		require.ErrorContains(t, err, "om-cronjob-nightly of pipeline mysql_prod.nightly, schedule @daily; deploy it again")
 	})
 	t.Run("Twice", func(t *testing.T) {
 		t.Parallel()
@@ -85,8 +98,8 @@ func TestToggleOf(t *testing.T) {
 	})
 	t.Run("NotOurs", func(t *testing.T) {
 		t.Parallel()
-		server, client := prepared(t, newPipeline(onDemand))
-		server.add(t, "somebody", &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "om-cronjob-nightly"}})
+		server, client := prepared(t, newPipeline())
+		server.change("cronjobs", "om-cronjob-nightly", func(o object) { o.SetAnnotations(nil) })
 		_, err := client.Toggle(t.Context(), testFQN)
 		require.ErrorIs(t, err, ErrNotOurs)
 	})
@@ -202,6 +215,56 @@ func TestDeployAll(t *testing.T) {
 	assert.Equal(t, int32(3), reads.Load(), "one list for each kind")
 }
 
+// TestDeployAllRefusesFirst: nothing is changed where one of many cannot be made.
+func TestDeployAllRefusesFirst(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server)
+	bad := func(p *omapi.IngestionPipeline) { p.Name, p.AirflowConfig.ScheduleInterval = "bad", "every night" }
+	worse := func(p *omapi.IngestionPipeline) { p.Name, p.PipelineType = "worse", "cooking" }
+	_, err := client.DeployAll(t.Context(), []DeployItem{
+		{Service: mysql(), Pipeline: newPipeline()}, {Service: mysql(), Pipeline: newPipeline(bad)}, {Service: mysql(), Pipeline: newPipeline(worse)},
+	}, DeployOptions{}, nil)
+	require.ErrorContains(t, err, "every night")
+	require.ErrorContains(t, err, "cooking", "all that is wrong is told at once")
+	assert.Empty(t, server.names())
+}
+
+// TestDeployAllCalls: a thousand pipelines take one list for each kind, and at most one call for each object.
+func TestDeployAllCalls(t *testing.T) {
+	t.Parallel()
+	const pipelines, kinds = 1000, 3
+	var (
+		mu    sync.Mutex
+		calls = map[string]int{}
+	)
+	// It makes what it is asked to make: applying in earnest takes longer than all other tests.
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		calls[req.Method]++
+		mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		if req.Method == http.MethodGet {
+			fmt.Fprint(w, `{"kind":"List","apiVersion":"v1","gitVersion":"v1.37.2","items":[]}`)
+			return
+		}
+		asked := body(req)
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(asked)
+	}))
+	defer server.Close()
+	client := newTestClient(t, &apiServer{url: server.URL})
+	items := make([]DeployItem, pipelines)
+	for n := range items {
+		items[n] = DeployItem{Service: mysql(), Pipeline: newPipeline(func(p *omapi.IngestionPipeline) {
+			p.Name, p.FullyQualifiedName = fmt.Sprintf("p%d", n), fmt.Sprintf("mysql_prod.p%d", n)
+		})}
+	}
+	_, err := client.DeployAll(t.Context(), items, DeployOptions{}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{http.MethodGet: kinds + 1, http.MethodPatch: kinds * pipelines}, calls, "and once the cluster's version")
+}
+
 func application(config map[string]any) func(*omapi.IngestionPipeline) {
 	return func(p *omapi.IngestionPipeline) {
 		p.PipelineType = omapi.PipelineApplication
@@ -221,6 +284,7 @@ func TestRunWithAnotherConfiguration(t *testing.T) {
 	secret, ok := w.kube.get("secrets", reference.Name).(*corev1.Secret)
 	require.True(t, ok)
 	assert.Equal(t, reference.Name, variableOf(t, job.Spec.Template.Spec, identity.EnvConfigSecret).ValueFrom.SecretKeyRef.Name)
+	assert.Equal(t, result.JobName, reference.Name, "it has the name of its Job")
 	require.Len(t, secret.OwnerReferences, 1)
 	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID, "it goes when the Job goes")
 
@@ -277,12 +341,57 @@ func TestRunWhoseVariablesWereNotDeployed(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.client.Run(t.Context(), testFQN, RunOptions{})
 	require.NoError(t, err)
+	w.client.config.ExtraEnvVars[0].Value = "hunter3"
+	_, err = w.client.Run(t.Context(), testFQN, RunOptions{})
+	require.ErrorIs(t, err, ErrStale, "the run would have the old value")
+	require.ErrorContains(t, err, "with another value of variable DB_PASSWORD of extraEnvVars; deploy pipeline mysql_prod.nightly again")
+	assert.NotContains(t, err.Error(), "hunter")
+}
+
+// TestRunWithACurrentToken: the token of the deploy may have been replaced since.
+func TestRunWithACurrentToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	assert.True(t, w.client.PinsCredentialsAtDeployTime())
+	usual, _ := w.start(t)
+	assert.Nil(t, w.kube.get("secrets", usual.JobName), "the usual run reads what was deployed")
+
+	result, err := w.client.Run(t.Context(), testFQN, RunOptions{Token: "hunter4"})
+	require.NoError(t, err)
+	secret, ok := w.kube.get("secrets", result.JobName).(*corev1.Secret)
+	require.True(t, ok)
+	public, err := workflow.Parse(string(secret.Data[publicKey]))
+	require.NoError(t, err)
+	overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
+	require.NoError(t, err)
+	whole, err := workflow.Merge(public, overlay)
+	require.NoError(t, err)
+	assert.Equal(t, "hunter4", workflow.Connection(whole).Token)
+	assert.Equal(t, "http://openmetadata:8585/api", workflow.Connection(whole).URL)
+	assert.Contains(t, string(secret.Data[publicKey]), "serviceName: mysql_prod", "the rest is the pipeline's")
+	job, ok := w.kube.get("jobs", result.JobName).(*batchv1.Job)
+	require.True(t, ok)
+	spec := job.Spec.Template.Spec
+	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
+		for _, variable := range container.Env {
+			if variable.Name == identity.EnvConfigSecret {
+				assert.Equal(t, result.JobName, variable.ValueFrom.SecretKeyRef.Name, "container %s reports by it too", container.Name)
+			}
+		}
+	}
+	values, err := w.client.SecretValues(t.Context(), testFQN)
+	require.NoError(t, err)
+	assert.Contains(t, values, "hunter4", "logs are redacted of it")
 }
 
 func TestRunAutomation(t *testing.T) {
 	t.Parallel()
 	server := startAPIServer(t)
-	client := newTestClient(t, server)
+	client := newTestClient(t, server, func(c *Config) {
+		c.NodeSelector = map[string]string{"pool": "ingestion"}
+		c.Tolerations = []corev1.Toleration{{Key: "pool", Operator: corev1.TolerationOpExists}}
+		c.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
+	})
 	entity := json.RawMessage(`{"name":"test-connection-1","fullyQualifiedName":"test-connection-1","request":{"password":"hunter2"}}`)
 	result, err := client.RunAutomation(t.Context(), entity)
 	require.NoError(t, err)
@@ -294,7 +403,14 @@ func TestRunAutomation(t *testing.T) {
 	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID)
 	assert.NotContains(t, manifest(t, job), "hunter2")
 	assert.Equal(t, int32(0), *job.Spec.BackoffLimit)
-	assert.Equal(t, []string{"python", "run_automation.py"}, job.Spec.Template.Spec.Containers[0].Command)
+	pod := job.Spec.Template.Spec
+	assert.Equal(t, []string{"python", "run_automation.py"}, pod.Containers[0].Command)
+	assert.Equal(t, client.config.NodeSelector, pod.NodeSelector, "a namespace's nodes and policies hold for every pod")
+	assert.Equal(t, client.config.Tolerations, pod.Tolerations)
+	assert.Equal(t, client.config.SeccompProfile, pod.SecurityContext.SeccompProfile)
+	assert.Equal(t, new(true), pod.SecurityContext.RunAsNonRoot)
+	assert.Equal(t, containerSecurity(&client.config, false), pod.Containers[0].SecurityContext)
+	assert.Equal(t, new(false), pod.Containers[0].SecurityContext.AllowPrivilegeEscalation)
 
 	for entity, want := range map[string]string{
 		`{{`: "is not JSON of the entity Workflow", `{}`: "has no name",
@@ -303,6 +419,56 @@ func TestRunAutomation(t *testing.T) {
 		_, err := client.RunAutomation(t.Context(), json.RawMessage(entity))
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestRunApplication(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server)
+	entity := json.RawMessage(`{"name":"Data Insights","fullyQualifiedName":"Data Insights","appConfiguration":{"password":"hunter2"}}`)
+	require.NoError(t, client.ValidateApplication(entity))
+	result, err := client.RunApplication(t.Context(), entity)
+	require.NoError(t, err)
+	assert.Regexp(t, "^om-app-data-insights-[0-9a-f]{8}-"+result.RunID[:8]+"$", result.JobName)
+	job, ok := server.get("jobs", result.JobName).(*batchv1.Job)
+	require.True(t, ok)
+	assert.Equal(t, "application", job.Labels[identity.LabelComponent])
+	assert.Equal(t, identity.LabelValue("Data Insights"), job.Labels[identity.LabelAppName])
+	assert.Equal(t, job.Labels, job.Spec.Template.Labels)
+	assert.Equal(t, []string{"python", "-m", "metadata.applications.runner"}, job.Spec.Template.Spec.Containers[0].Command)
+	assert.NotContains(t, manifest(t, job), "hunter2")
+	for _, entity := range []string{`{{`, `{}`} {
+		require.ErrorContains(t, client.ValidateApplication(json.RawMessage(entity)), "the application")
+		_, err := client.RunApplication(t.Context(), json.RawMessage(entity))
+		require.ErrorContains(t, err, "the application")
+	}
+}
+
+// TestWithoutServer: a client that was made without OpenMetadata says so where it needs it, and does the rest.
+func TestWithoutServer(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline())
+	_, err := client.Run(t.Context(), testFQN, RunOptions{})
+	require.ErrorIs(t, err, ErrNoServer)
+	status, err := client.Status(t.Context(), testFQN)
+	require.NoError(t, err)
+	assert.Contains(t, status.RecordProblem, ErrNoServer.Error(), "what Kubernetes knows is told")
+	_, err = client.Wait(t.Context(), testFQN, testRunID, nil)
+	require.ErrorIs(t, err, ErrNoServer)
+	_, err = client.Deploy(t.Context(), newPipeline(), DeployOptions{})
+	require.ErrorIs(t, err, ErrNoServer, "it would have to be asked for the service")
+	assert.False(t, client.Health(t.Context()).Healthy)
+	job := NewJob(&client.config, newPipeline(), testRunID, testTimestamp)
+	server.add(t, "somebody", job)
+	_, err = client.Kill(t.Context(), testFQN, "")
+	require.ErrorIs(t, err, ErrNoServer)
+	assert.Nil(t, server.get("jobs", job.Name).(*batchv1.Job).Spec.Suspend, "nothing was touched") //nolint:forcetypeassert // It was added above.
+	_, err = client.Delete(t.Context(), testFQN, DeleteOptions{})
+	require.ErrorIs(t, err, ErrNoServer)
+	result, err := client.Delete(t.Context(), testFQN, DeleteOptions{Force: true})
+	require.NoError(t, err)
+	assert.Contains(t, result.Killed[0].Problem, ErrNoServer.Error())
+	assert.Empty(t, server.names())
 }
 
 func TestWait(t *testing.T) {

@@ -23,56 +23,47 @@ const publicKey = "public"
 var ErrNoOverride = errors.New("only an application's configuration can be changed for one run")
 
 // overridden is the configuration of one run that differs from the pipeline's; nil where it does not.
-func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, runID string, appConfig map[string]any) (*corev1.Secret, error) {
-	if len(appConfig) == 0 {
+func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, runID string, options RunOptions) (*corev1.Secret, error) {
+	if len(options.AppConfig) == 0 && options.Token == "" {
 		return nil, nil //nolint:nilnil // The usual run has none.
 	}
-	fqn := pipeline.FQN()
-	if pipeline.PipelineType != omapi.PipelineApplication {
-		return nil, fmt.Errorf("pipeline %s, type %s: %w", fqn, pipeline.PipelineType, ErrNoOverride)
+	if len(options.AppConfig) > 0 && pipeline.PipelineType != omapi.PipelineApplication {
+		return nil, fmt.Errorf("pipeline %s, type %s: %w", pipeline.FQN(), pipeline.PipelineType, ErrNoOverride)
 	}
-	name := names.Secret
-	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
+	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, names.Secret, metav1.GetOptions{})
 	if err != nil {
-		return nil, c.failed("read Secret "+name, err)
+		return nil, c.failed("read Secret "+names.Secret, err)
 	}
-	public, err := workflow.Parse(configMap.Data[configKey])
+	full, err := wholeOf(configMap, secret)
 	if err != nil {
-		return nil, fmt.Errorf("ConfigMap %s: %w", configMap.Name, err)
+		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), err)
 	}
-	overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
-	if err != nil {
-		return nil, fmt.Errorf("secret %s: %w", name, err)
+	if len(options.AppConfig) > 0 {
+		merged, _ := full["appConfig"].(map[string]any)
+		merged = maps.Clone(merged)
+		if merged == nil {
+			merged = map[string]any{}
+		}
+		maps.Copy(merged, options.AppConfig)
+		full["appConfig"] = merged
 	}
-	full, err := workflow.Merge(public, overlay)
-	if err != nil {
-		return nil, fmt.Errorf("pipeline %s: %w; deploy it again", fqn, err)
+	if options.Token != "" {
+		connection := connectionOf(full)
+		if connection == nil {
+			return nil, fmt.Errorf("pipeline %s was deployed without a connection to OpenMetadata; deploy it again", pipeline.FQN())
+		}
+		connection["securityConfig"] = map[string]any{"jwtToken": options.Token}
 	}
-	merged, _ := full["appConfig"].(map[string]any)
-	merged = maps.Clone(merged)
-	if merged == nil {
-		merged = map[string]any{}
-	}
-	maps.Copy(merged, appConfig)
-	full["appConfig"] = merged
 	return c.runSecret(pipeline, names, runID, full)
 }
 
-// runSecret holds the whole configuration of one run: an override may hold a secret.
+// runSecret holds the whole configuration of one run: an override may hold a secret. It has the name of the run's Job.
 func (c *Client) runSecret(pipeline *omapi.IngestionPipeline, names identity.ObjectNames, runID string, full workflow.Config) (*corev1.Secret, error) {
-	if err := checkSize(full, pipeline); err != nil {
-		return nil, err
-	}
-	public, overlay := workflow.Split(full, c.config.SecretKeys...)
-	publicYAML, err := public.YAML()
+	publicYAML, overlayYAML, err := halves(&c.config, full, pipeline)
 	if err != nil {
 		return nil, err
 	}
-	overlayYAML, err := overlay.YAML()
-	if err != nil {
-		return nil, err
-	}
-	meta := objectMeta(&c.config, pipeline, identity.ApplicationName(pipeline.Name, runID))
+	meta := objectMeta(&c.config, pipeline, identity.JobName(pipeline.Name, pipeline.FQN(), runID))
 	meta.Labels[identity.LabelRunID], meta.Labels[identity.LabelPipeline] = runID, names.Label
 	return &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret}, ObjectMeta: meta, Type: corev1.SecretTypeOpaque,
@@ -80,43 +71,55 @@ func (c *Client) runSecret(pipeline *omapi.IngestionPipeline, names identity.Obj
 	}, nil
 }
 
-// useConfiguration makes a Job read the Secret of its run in place of the pipeline's objects.
+// useConfiguration makes a Job read the Secret of its run in place of the pipeline's objects. The sidecar too: it reports
+// by the connection of the run.
 func useConfiguration(job *batchv1.Job, secret string) {
-	env := job.Spec.Template.Spec.Containers[0].Env
-	for i := range env {
-		switch env[i].Name {
-		case identity.EnvConfig:
-			env[i].ValueFrom = secretRef(secret, publicKey)
-		case identity.EnvConfigSecret:
-			env[i].ValueFrom = secretRef(secret, secretKey)
+	spec := &job.Spec.Template.Spec
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			env := containers[i].Env
+			for k := range env {
+				switch env[k].Name {
+				case identity.EnvConfig:
+					env[k].ValueFrom = secretRef(secret, publicKey)
+				case identity.EnvConfigSecret:
+					env[k].ValueFrom = secretRef(secret, secretKey)
+				}
+			}
 		}
 	}
 }
 
-// createWithSecret makes the Job, and before it the Secret of its run, which the Job then owns: it goes when the Job goes.
+// createWithSecret makes a Job, and the Secret that only its pods read. The Job comes first, so that the Secret is made with
+// its owner and goes with it, whatever happens here: it may hold the password of a source. A pod takes longer to come to
+// its containers than the Secret takes to be there, and waits for it where it does not.
 func (c *Client) createWithSecret(ctx context.Context, job *batchv1.Job, secret *corev1.Secret) error {
-	if secret == nil {
-		_, err := c.createJob(ctx, job)
+	created, err := c.createJob(ctx, job)
+	if err != nil || secret == nil {
 		return err
 	}
-	secrets := c.kube.CoreV1().Secrets(c.config.Namespace)
-	if _, err := secrets.Create(ctx, secret, metav1.CreateOptions{FieldManager: FieldManager}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return c.failed("create Secret "+secret.Name, err)
+	secret.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(created, batchv1.SchemeGroupVersion.WithKind("Job"))}
+	_, err = c.secrets().create(ctx, secret)
+	if err == nil || apierrors.IsAlreadyExists(err) { // Its name is the run's: an answer was lost.
+		return nil
 	}
-	created, err := c.createJob(ctx, job)
-	if err != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		defer cancel()
-		return errors.Join(err, c.secrets().delete(ctx, secret.Name, ""))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	err = c.failed("create Secret "+secret.Name, err)
+	if undoErr := c.jobClient().delete(ctx, job.Name, metav1.DeletePropagationBackground, thisOne(created)); undoErr != nil && !apierrors.IsNotFound(undoErr) {
+		return errors.Join(err, &jobLeftError{job.Name, undoErr})
 	}
-	owned := secret.DeepCopy()
-	owned.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(created, batchv1.SchemeGroupVersion.WithKind("Job"))}
-	patch, err := applyPatch(owned, "")
-	if err != nil {
-		return fmt.Errorf("encode Secret %s: %w", secret.Name, err)
-	}
-	if _, _, err = c.secrets().apply(ctx, secret.Name, patch, true, false); err != nil {
-		return c.failed("give Secret "+secret.Name+" to its Job", err)
-	}
-	return nil
+	return err
 }
+
+// jobLeftError is a Job that may be there though it shall not. Whether its run has started only it can tell.
+type jobLeftError struct {
+	job string
+	err error
+}
+
+func (e *jobLeftError) Error() string {
+	return fmt.Sprintf("whether Job %s was made is not known; see pipelinectl status, and kill the run where it is not wanted: %v", e.job, e.err)
+}
+
+func (e *jobLeftError) Unwrap() error { return e.err }

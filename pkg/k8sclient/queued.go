@@ -65,19 +65,17 @@ func (c *Client) QueuedRuns(ctx context.Context, fqn string) ([]QueuedRun, error
 
 // waiting says whether a container of the Job's has ever started, and if not, why.
 func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, reason string, err error) {
-	list, err := c.kube.CoreV1().Pods(c.config.Namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: batchv1.ControllerUidLabel + "=" + string(job.UID),
-	})
+	pods, err := c.podsOf(ctx, job)
 	if err != nil {
-		return false, "", c.failed("list the pods of Job "+job.Name, err)
+		return false, "", err
 	}
-	for i := range list.Items {
-		if diagnostics.AnyStarted(&list.Items[i]) {
+	for i := range pods {
+		if diagnostics.AnyStarted(&pods[i]) {
 			return true, "", nil
 		}
 	}
-	if len(list.Items) > 0 {
-		return false, c.podReason(ctx, &list.Items[0]), nil
+	if len(pods) > 0 {
+		return false, c.podReason(ctx, &pods[0]), nil
 	}
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return false, "the Job is suspended", nil

@@ -2,8 +2,10 @@ package k8sclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 )
@@ -31,41 +35,45 @@ type resourceClient struct {
 	resource  string
 	namespace string
 	rest      rest.Interface
+	// transient is how often, and after how long, a call is repeated.
+	transient wait.Backoff
 	newObject func() object
 	newList   func() runtime.Object
 }
 
 func (c *Client) configMaps() resourceClient {
 	return resourceClient{
-		kind: "ConfigMap", resource: "configmaps", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(),
+		kind: "ConfigMap", resource: "configmaps", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient,
 		newObject: func() object { return &corev1.ConfigMap{} }, newList: func() runtime.Object { return &corev1.ConfigMapList{} },
 	}
 }
 
 func (c *Client) secrets() resourceClient {
 	return resourceClient{
-		kind: kindSecret, resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(),
+		kind: kindSecret, resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient,
 		newObject: func() object { return &corev1.Secret{} }, newList: func() runtime.Object { return &corev1.SecretList{} },
 	}
 }
 
 func (c *Client) cronJobs() resourceClient {
 	return resourceClient{
-		kind: "CronJob", resource: "cronjobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(),
+		kind: "CronJob", resource: "cronjobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(), transient: c.transient,
 		newObject: func() object { return &batchv1.CronJob{} }, newList: func() runtime.Object { return &batchv1.CronJobList{} },
 	}
 }
 
 func (c *Client) jobClient() resourceClient {
 	return resourceClient{
-		kind: "Job", resource: "jobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(),
+		kind: "Job", resource: "jobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(), transient: c.transient,
 		newObject: func() object { return &batchv1.Job{} }, newList: func() runtime.Object { return &batchv1.JobList{} },
 	}
 }
 
 func (r resourceClient) get(ctx context.Context, name string) (object, error) {
 	out := r.newObject()
-	err := r.rest.Get().Namespace(r.namespace).Resource(r.resource).Name(name).Do(ctx).Into(out)
+	err := r.retried(ctx, func() error {
+		return r.rest.Get().Namespace(r.namespace).Resource(r.resource).Name(name).Do(ctx).Into(out)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +87,9 @@ func (r resourceClient) list(ctx context.Context, selector string) ([]object, er
 	options := metav1.ListOptions{LabelSelector: selector, Limit: page}
 	for {
 		list := r.newList()
-		err := r.rest.Get().Namespace(r.namespace).Resource(r.resource).VersionedParams(&options, scheme.ParameterCodec).Do(ctx).Into(list)
+		err := r.retried(ctx, func() error {
+			return r.rest.Get().Namespace(r.namespace).Resource(r.resource).VersionedParams(&options, scheme.ParameterCodec).Do(ctx).Into(list)
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -106,28 +116,91 @@ func (r resourceClient) list(ctx context.Context, selector string) ([]object, er
 
 // apply is a server-side apply, and says whether the object was made by it. Without force, fields of other managers are
 // left alone, and the answer is a conflict.
-func (r resourceClient) apply(ctx context.Context, name string, patch []byte, force, dryRun bool) (out object, created bool, err error) {
+func (r resourceClient) apply(ctx context.Context, manager, name string, patch []byte, force, dryRun bool) (out object, created bool, err error) {
 	// A server that looks for unknown fields reads the YAML twice; its warnings would go nowhere.
-	options := metav1.PatchOptions{FieldManager: FieldManager, Force: &force, FieldValidation: metav1.FieldValidationIgnore}
+	options := metav1.PatchOptions{FieldManager: manager, Force: &force, FieldValidation: metav1.FieldValidationIgnore}
 	if dryRun {
 		options.DryRun = []string{metav1.DryRunAll}
 	}
 	var code int
 	out = r.newObject()
-	err = r.rest.Patch(types.ApplyPatchType).Namespace(r.namespace).Resource(r.resource).Name(name).
-		VersionedParams(&options, scheme.ParameterCodec).Body(patch).Do(ctx).StatusCode(&code).Into(out)
+	err = r.retried(ctx, func() error {
+		return r.rest.Patch(types.ApplyPatchType).Namespace(r.namespace).Resource(r.resource).Name(name).
+			VersionedParams(&options, scheme.ParameterCodec).Body(patch).Do(ctx).StatusCode(&code).Into(out)
+	})
 	return out, code == http.StatusCreated, err
 }
 
-// delete deletes an object; with a UID only the one that has it.
-func (r resourceClient) delete(ctx context.Context, name string, uid types.UID) error {
-	// The default of batch/v1 Jobs would leave their pods running.
-	background := metav1.DeletePropagationBackground
-	options := metav1.DeleteOptions{PropagationPolicy: &background}
-	if uid != "" {
-		options.Preconditions = metav1.NewUIDPreconditions(string(uid))
+// create may answer that the object is there already where it has just made it, and the answer was lost.
+func (r resourceClient) create(ctx context.Context, o object) (object, error) {
+	out := r.newObject()
+	err := r.retried(ctx, func() error {
+		return r.rest.Post().Namespace(r.namespace).Resource(r.resource).
+			VersionedParams(&metav1.CreateOptions{FieldManager: FieldManager}, scheme.ParameterCodec).Body(o).Do(ctx).Into(out)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return r.rest.Delete().Namespace(r.namespace).Resource(r.resource).Name(name).Body(&options).Do(ctx).Error()
+	return out, nil
+}
+
+// delete deletes an object, where it meets the preconditions. The propagation is always said: the default of batch/v1 Jobs
+// would leave their pods running.
+func (r resourceClient) delete(ctx context.Context, name string, propagation metav1.DeletionPropagation, preconditions *metav1.Preconditions) error {
+	options := metav1.DeleteOptions{PropagationPolicy: &propagation, Preconditions: preconditions}
+	return r.retried(ctx, func() error {
+		return r.rest.Delete().Namespace(r.namespace).Resource(r.resource).Name(name).Body(&options).Do(ctx).Error()
+	})
+}
+
+// retried makes a call that may be repeated up to as many times as OpenMetadata's own client does, where the failure may
+// pass. A server that says when to come back is asked by client-go itself, and once more here.
+func (r resourceClient) retried(ctx context.Context, call func() error) error {
+	delay := r.transient
+	for {
+		err := call()
+		if !transient(err) || delay.Steps <= 1 {
+			return err
+		}
+		pause := delay.Step()
+		if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
+			pause = max(pause, time.Duration(seconds)*time.Second)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// transient says that a failure may pass.
+func transient(err error) bool {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		switch status.Status().Code {
+		case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		default:
+			return false
+		}
+	}
+	return utilnet.IsConnectionReset(err) || utilnet.IsConnectionRefused(err) || utilnet.IsProbableEOF(err) || utilnet.IsHTTP2ConnectionLost(err)
+}
+
+// uncertain says that a write may have taken place in spite of its error: the server's own refusals come before it.
+func uncertain(err error) bool {
+	var status apierrors.APIStatus
+	return !errors.As(err, &status) || transient(err) && !apierrors.IsTooManyRequests(err)
+}
+
+// thisOne is the object that was read, whatever has changed in it; asRead is that object without any change.
+func thisOne(o object) *metav1.Preconditions { return &metav1.Preconditions{UID: new(o.GetUID())} }
+
+func asRead(o object) *metav1.Preconditions {
+	return &metav1.Preconditions{UID: new(o.GetUID()), ResourceVersion: new(o.GetResourceVersion())}
 }
 
 // deleteOwned deletes an object of the pipeline and says whether it was there.
@@ -142,7 +215,7 @@ func (c *Client) deleteOwned(ctx context.Context, client resourceClient, name, f
 	if err := checkOwner(client.kind, existing, fqn); err != nil {
 		return false, err
 	}
-	if err := client.delete(ctx, name, existing.GetUID()); err != nil && !apierrors.IsNotFound(err) {
+	if err := client.delete(ctx, name, metav1.DeletePropagationBackground, thisOne(existing)); err != nil && !apierrors.IsNotFound(err) {
 		return false, c.failed(fmt.Sprintf("delete %s %s", client.kind, name), err)
 	}
 	return true, nil

@@ -50,29 +50,29 @@ func (d *deployment) revise(ctx context.Context, before *snapshot) error {
 		d.number(1, 1)
 		return nil
 	}
-	// Half of another deploy is no configuration to go back to.
-	whole := secret != nil && public.Annotations[identity.AnnotationSecretRevision] == secret.Annotations[identity.AnnotationRevision]
+	_, unreadable := pipelineOf(public)
+	// Half of another deploy is no configuration to go back to, and so is what somebody has edited beyond reading.
+	whole := unreadable == nil && secret != nil && public.Annotations[identity.AnnotationSecretRevision] == secret.Annotations[identity.AnnotationRevision]
 	sameSecret := whole && maps.EqualFunc(secret.Data, d.objects.Secret.Data, bytes.Equal)
 	current := revisionOf(public)
-	switch {
-	case sameSecret && maps.Equal(public.Data, d.objects.ConfigMap.Data):
+	if sameSecret && maps.Equal(public.Data, d.objects.ConfigMap.Data) {
 		d.number(current, revisionOf(secret))
 		return nil
-	case sameSecret:
+	}
+	if whole && !d.dryRun && d.client.config.RevisionHistoryLimit > 0 {
+		var err error
+		if current, err = d.keep(ctx, public, secret, current); err != nil {
+			return err
+		}
+		// Deleted when all is done: a deploy that fails changes nothing.
+		revisions := earlier(ownRevisions(before.revisions[d.names.Label], d.fqn), current)
+		d.outdated = revisions[:max(0, len(revisions)-int(d.client.config.RevisionHistoryLimit)+1)]
+	}
+	if sameSecret {
 		d.number(current+1, revisionOf(secret))
-	default:
+	} else {
 		d.number(current+1, current+1)
 	}
-	if !whole || d.dryRun {
-		return nil
-	}
-	if err := d.keep(ctx, public, secret, current); err != nil {
-		return err
-	}
-	// Deleted when all is done: a deploy that fails changes nothing.
-	revisions := earlier(ownRevisions(before.revisions[d.names.Label], d.fqn), current)
-	limit := max(int(d.client.config.RevisionHistoryLimit)-1, 0)
-	d.outdated = revisions[:max(0, len(revisions)-limit)]
 	return nil
 }
 
@@ -84,53 +84,58 @@ func (d *deployment) number(revision, secretRevision int64) {
 	d.objects.Secret.Annotations[identity.AnnotationRevision] = strconv.FormatInt(secretRevision, 10)
 }
 
-// keep writes the revision before it is replaced: a deploy that fails after it leaves one more, which does no harm.
-func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret *corev1.Secret, revision int64) error {
-	if d.client.config.RevisionHistoryLimit == 0 {
-		return nil
+// keep writes the revision before it is replaced, and gives its number: another than its own where a Secret of that name
+// holds something else, such as what was kept before the pipeline was deleted by hand and deployed anew. A deploy that
+// fails after it leaves one more, which does no harm.
+func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret *corev1.Secret, number int64) (int64, error) {
+	for ; ; number++ {
+		kept := d.revisionSecret(public, secret, number)
+		_, err := d.client.secrets().create(ctx, kept)
+		if err == nil {
+			return number, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return 0, d.client.failed("keep the configuration in Secret "+kept.Name, err)
+		}
+		there, err := d.client.secrets().get(ctx, kept.Name)
+		if err != nil {
+			return 0, d.client.failed("read Secret "+kept.Name, err)
+		}
+		existing, _ := there.(*corev1.Secret)
+		if existing.Type == revisionType && owned(existing, d.fqn) && maps.EqualFunc(existing.Data, kept.Data, bytes.Equal) {
+			return number, nil // Another deploy has kept it.
+		}
 	}
-	pipeline, err := pipelineOf(public)
-	if err != nil {
-		return err
-	}
+}
+
+func (d *deployment) revisionSecret(public *corev1.ConfigMap, secret *corev1.Secret, number int64) *corev1.Secret {
 	kept := &corev1.Secret{
-		ObjectMeta: objectMeta(&d.client.config, pipeline, d.names.Revision(revision)),
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret},
+		ObjectMeta: objectMeta(&d.client.config, d.pipeline, d.names.Revision(number)),
 		Type:       revisionType,
 		Immutable:  new(true),
 		Data:       map[string][]byte{},
 	}
 	kept.Labels[identity.LabelPipeline] = d.names.Label
-	kept.Annotations[identity.AnnotationRevision] = strconv.FormatInt(revision, 10)
+	kept.Annotations[identity.AnnotationRevision] = strconv.FormatInt(number, 10)
 	for key, value := range public.Data {
 		kept.Data[revisionPublic+key] = []byte(value)
 	}
 	for key, value := range secret.Data {
 		kept.Data[revisionSecret+key] = value
 	}
-	patch, err := applyPatch(kept, "")
-	if err != nil {
-		return fmt.Errorf("encode Secret %s: %w", kept.Name, err)
-	}
-	_, _, err = d.client.secrets().apply(ctx, kept.Name, patch, true, false)
-	if apierrors.IsInvalid(err) {
-		if _, getErr := d.client.secrets().get(ctx, kept.Name); getErr == nil {
-			return nil // It is immutable and there: another deploy has kept it.
-		}
-	}
-	if err != nil {
-		return d.client.failed("keep the configuration in Secret "+kept.Name, err)
-	}
-	return nil
+	return kept
 }
 
-// prune removes the oldest revisions over the limit. The one that is just being kept is not among them.
-func (d *deployment) prune(ctx context.Context) error {
+// prune removes the oldest revisions over the limit. The one that is just being kept is not among them. The deploy is done
+// by then: one that cannot be removed now is by the next deploy.
+func (d *deployment) prune(ctx context.Context) {
 	for _, old := range d.outdated {
-		if err := d.client.secrets().delete(ctx, old.Name, old.UID); err != nil && !apierrors.IsNotFound(err) {
-			return d.client.failed("delete Secret "+old.Name, err)
+		err := d.client.secrets().delete(ctx, old.Name, metav1.DeletePropagationBackground, thisOne(old))
+		if err != nil && !apierrors.IsNotFound(err) {
+			d.warnings = append(d.warnings, d.client.failed("delete Secret "+old.Name+", an old revision", err).Error())
 		}
 	}
-	return nil
 }
 
 // ownRevisions are a pipeline's revisions, oldest first.
@@ -161,12 +166,13 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 	if err != nil {
 		return nil, err
 	}
-	pipeline, err := pipelineOf(now)
+	pipeline, err := pipelineOf(now.public)
 	if err != nil {
 		return nil, err
 	}
-	out := []Revision{{Revision: revisionOf(now), Current: true, Schedule: pipeline.AirflowConfig.ScheduleInterval}}
-	for _, secret := range slices.Backward(earlier(kept, revisionOf(now))) {
+	current := revisionOf(now.public)
+	out := []Revision{{Revision: current, Current: true, Schedule: pipeline.AirflowConfig.ScheduleInterval}}
+	for _, secret := range slices.Backward(earlier(kept, current)) {
 		revision := Revision{Revision: revisionOf(secret), Replaced: secret.CreationTimestamp.UTC()}
 		if old, err := pipelineOf(configMapOf(secret)); err == nil {
 			revision.Schedule = old.AirflowConfig.ScheduleInterval
@@ -177,7 +183,8 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 }
 
 // Rollback puts an earlier configuration in force again; 0 is the one before the current one. It becomes a new revision.
-// Parameters of the client, such as the image, stay as they are.
+// Parameters of the client, such as the image, stay as they are, and so does the connection to OpenMetadata: the token of
+// then may have expired since.
 func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, options DeployOptions) (*DeployResult, error) {
 	pipeline, objects, _, err := c.rollback(ctx, fqn, revision)
 	if err != nil {
@@ -202,7 +209,7 @@ func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (pipe
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	current = revisionOf(now)
+	current = revisionOf(now.public)
 	kept = earlier(kept, current)
 	i := len(kept) - 1
 	if revision != 0 {
@@ -223,27 +230,45 @@ func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (pipe
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	objects, err = newObjects(config, pipeline, public.Data, secretOf(kept[i]).Data)
+	full, err := wholeOf(public, secretOf(kept[i]))
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	inForce, err := wholeOf(now.public, now.secret)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	connect(full, connectionOf(inForce))
+	objects, err = objectsOf(config, pipeline, full, public.Data[pipelineKey])
 	return pipeline, objects, current, err
 }
 
+// edition is one configuration.
+type edition struct {
+	public *corev1.ConfigMap
+	secret *corev1.Secret
+}
+
 // revisions gives the configuration in force and those that are kept, oldest first.
-func (c *Client) revisions(ctx context.Context, fqn string) (*corev1.ConfigMap, []*corev1.Secret, error) {
+func (c *Client) revisions(ctx context.Context, fqn string) (edition, []*corev1.Secret, error) {
 	public, names, err := c.configMap(ctx, fqn)
 	if err != nil {
-		return nil, nil, err
+		return edition{}, nil, err
 	}
 	all, err := c.secrets().list(ctx, pipelineSelector(names))
 	if err != nil {
-		return nil, nil, c.failed("list the Secrets of pipeline "+fqn, err)
+		return edition{}, nil, c.failed("list the Secrets of pipeline "+fqn, err)
 	}
+	now := edition{public, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: names.Secret}}}
 	var secrets []*corev1.Secret
 	for _, o := range all {
-		if secret, ok := o.(*corev1.Secret); ok {
-			secrets = append(secrets, secret)
+		secret, _ := o.(*corev1.Secret)
+		if secret.Name == names.Secret {
+			now.secret = secret
 		}
+		secrets = append(secrets, secret)
 	}
-	return public, ownRevisions(secrets, fqn), nil
+	return now, ownRevisions(secrets, fqn), nil
 }
 
 func configMapOf(revision *corev1.Secret) *corev1.ConfigMap {

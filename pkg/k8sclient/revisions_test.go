@@ -10,13 +10,26 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
+
+// editionOf is a pipeline with a secret of its own, beside the token.
+func editionOf(n int) *omapi.IngestionPipeline {
+	letter := string(rune('a' + n))
+	return newPipeline(edited(n), withToken("token-"+letter), func(p *omapi.IngestionPipeline) {
+		config, _ := p.SourceConfig["config"].(map[string]any)
+		config["password"] = "password-" + letter
+	})
+}
 
 // deployEditions deploys a pipeline once for each edition.
 func deployEditions(t *testing.T, client *Client, editions ...int) {
 	t.Helper()
 	for _, n := range editions {
-		_, err := deploy(t, client, newPipeline(edited(n), withToken("token-"+string(rune('a'+n)))))
+		_, err := deploy(t, client, editionOf(n))
 		require.NoError(t, err)
 	}
 }
@@ -77,12 +90,12 @@ func TestRollback(t *testing.T) {
 		reason   string
 		to       int64
 		edition  string
-		token    string
+		password string
 		revision int64
 		err      string
 	}{
-		"Before":  {reason: "0 is the one before", to: 0, edition: "edition: 2\n", token: "token-c", revision: 4},
-		"Named":   {reason: "its secrets come with it", to: 1, edition: "edition: 1\n", token: "token-b", revision: 4},
+		"Before":  {reason: "0 is the one before", to: 0, edition: "edition: 2\n", password: "password-c", revision: 4},
+		"Named":   {reason: "its secrets come with it", to: 1, edition: "edition: 1\n", password: "password-b", revision: 4},
 		"Unknown": {reason: "what is kept is told", to: 7, err: "no such revision: pipeline mysql_prod.nightly has kept [1 2]"},
 		"Current": {reason: "the one in force is not an earlier one", to: 3, err: "has kept [1 2]"},
 	}
@@ -108,9 +121,77 @@ func TestRollback(t *testing.T) {
 			assert.Contains(t, configMap.Data["config"], tc.edition, tc.reason)
 			secret, ok := server.get("secrets", "om-secret-nightly").(*corev1.Secret)
 			require.True(t, ok)
-			assert.Contains(t, string(secret.Data["config"]), tc.token, tc.reason)
+			assert.Contains(t, string(secret.Data["config"]), tc.password, tc.reason)
+			assert.Contains(t, string(secret.Data["config"]), "token-d", "the token of then may have expired")
 		})
 	}
+}
+
+// TestRevisionOfTheSameName: a Secret of the name that a revision would have, which holds something else, is left alone, and
+// the configuration is kept under another number.
+func TestRevisionOfTheSameName(t *testing.T) {
+	t.Parallel()
+	earlier := func(t *testing.T) *corev1.Secret { // Of edition 9, kept as 1.
+		t.Helper()
+		server := startAPIServer(t)
+		deployEditions(t, newTestClient(t, server), 9, 10)
+		secret, ok := emptied(t, server.get("secrets", "om-revision-nightly-1")).(*corev1.Secret)
+		require.True(t, ok)
+		return secret
+	}
+	cases := map[string]struct {
+		reason string
+		edit   func(*corev1.Secret)
+	}{
+		"Foreign": {reason: "it is somebody else's", edit: func(s *corev1.Secret) { s.Annotations, s.Labels, s.Immutable = nil, nil, nil }},
+		"Twin":    {reason: "it is another pipeline's", edit: func(s *corev1.Secret) { s.Annotations[identity.AnnotationFQN] = "other.nightly" }},
+		"Stale":   {reason: "it was kept before the pipeline was deleted by hand", edit: func(*corev1.Secret) {}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startAPIServer(t)
+			client := newTestClient(t, server)
+			there := earlier(t)
+			tc.edit(there)
+			server.add(t, "somebody", there)
+			before := server.contents(t, "secrets")
+			deployEditions(t, client, 1, 2)
+			for key, content := range before {
+				assert.Equal(t, content, server.contents(t, "secrets")[key], tc.reason)
+			}
+			result, err := client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+			require.NoError(t, err)
+			assert.Equal(t, int64(4), result.Revision, "1 is taken, so edition 1 is 2 and edition 2 is 3")
+			configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+			require.True(t, ok)
+			assert.Contains(t, configMap.Data["config"], "edition: 1\n", tc.reason)
+		})
+	}
+}
+
+func TestRevisionThatCannotBeDeleted(t *testing.T) {
+	t.Parallel()
+	server := startAPIServer(t)
+	client := newTestClient(t, server, func(c *Config) { c.RevisionHistoryLimit = 1 })
+	deployEditions(t, client, 1, 2)
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodDelete {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "x", nil)
+		}
+		return nil
+	})
+	result, err := deploy(t, client, editionOf(3))
+	require.NoError(t, err, "the deploy is done")
+	require.Len(t, result.Warnings, 1)
+	assert.Contains(t, result.Warnings[0], "cannot delete Secret om-revision-nightly-1, an old revision")
+	configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
+	require.True(t, ok)
+	assert.Contains(t, configMap.Data["config"], "edition: 3\n")
+	server.intercept(nil)
+	deployEditions(t, client, 4)
+	all, _ := revisionNumbers(t, client)
+	assert.Equal(t, []int64{4, 3}, all, "the next deploy removes it")
 }
 
 func TestRollbackWithoutHistory(t *testing.T) {

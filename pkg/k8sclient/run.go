@@ -1,6 +1,7 @@
 package k8sclient
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,10 +29,14 @@ type RunResult struct {
 type RunOptions struct {
 	// AppConfig is put over the appConfig of an application, field by field; other pipelines have none.
 	AppConfig map[string]any
+	// Token is the ingestion bot's for this run; empty: the one that the pipeline was deployed with, which may have been
+	// replaced since.
+	Token string
 }
 
 // Run starts a deployed pipeline now. The record `queued` is written before the Job exists, so that the run is seen
-// whatever becomes of it; where the Job cannot be made, the record becomes failed with the cause.
+// whatever becomes of it; where the Job cannot be made, the record becomes failed with the cause. Where an error leaves open
+// whether it was made, the record stays queued, for whoever finds out.
 func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunResult, error) {
 	configMap, names, err := c.configMap(ctx, fqn)
 	if err != nil {
@@ -48,8 +53,11 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if err != nil {
 		return nil, err
 	}
+	if c.om == nil {
+		return nil, fmt.Errorf("run pipeline %s: %w", fqn, ErrNoServer)
+	}
 	runID := uuid.NewString()
-	own, err := c.overridden(ctx, configMap, pipeline, names, runID, options.AppConfig)
+	own, err := c.overridden(ctx, configMap, pipeline, names, runID, options)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +71,9 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 		useConfiguration(job, own.Name)
 	}
 	if err := c.createWithSecret(ctx, job, own); err != nil {
+		if _, left := errors.AsType[*jobLeftError](err); left {
+			return nil, err
+		}
 		return nil, errors.Join(err, c.recordNotStarted(ctx, fqn, runID, timestamp, err))
 	}
 	return &RunResult{FQN: fqn, RunID: runID, JobName: job.Name}, nil
@@ -79,28 +90,42 @@ func (c *Client) checkVariables(ctx context.Context, fqn string, names identity.
 	if err != nil {
 		return c.failed("read Secret "+name, err)
 	}
-	for key := range wanted {
-		if _, ok := secret.Data[key]; !ok {
-			return fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, strings.TrimPrefix(key, variablePrefix), fqn)
+	for key, value := range wanted {
+		deployed, ok := secret.Data[key]
+		if name := strings.TrimPrefix(key, variablePrefix); !ok {
+			return fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, name, fqn)
+		} else if !bytes.Equal(deployed, value) {
+			return fmt.Errorf("%w: it was deployed with another value of variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, name, fqn)
 		}
 	}
 	return nil
 }
 
+// createJob makes a run's Job. It answers an error only where the Job is not there, or a *jobLeftError.
 func (c *Client) createJob(ctx context.Context, job *batchv1.Job) (*batchv1.Job, error) {
-	jobs := c.kube.BatchV1().Jobs(c.config.Namespace)
-	created, err := jobs.Create(ctx, job, metav1.CreateOptions{FieldManager: FieldManager})
+	created, err := c.jobClient().create(ctx, job)
 	if err == nil {
-		return created, nil
+		made, _ := created.(*batchv1.Job)
+		return made, nil
 	}
-	if apierrors.IsAlreadyExists(err) {
-		// The run id is in the name: it is this very Job where an answer was lost and the call repeated on the way.
-		existing, getErr := jobs.Get(ctx, job.Name, metav1.GetOptions{})
-		if getErr == nil && existing.Labels[identity.LabelRunID] == job.Labels[identity.LabelRunID] {
-			return existing, nil
-		}
+	err = c.failed("create Job "+job.Name, err)
+	if !apierrors.IsAlreadyExists(err) && !uncertain(err) {
+		return nil, err
 	}
-	return nil, c.failed("create Job "+job.Name, err)
+	// An answer was lost, or time is over: the run id is in the name, so it is this very Job where it is there.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	existing, getErr := c.jobClient().get(ctx, job.Name)
+	switch {
+	case apierrors.IsNotFound(getErr):
+		return nil, err
+	case getErr != nil:
+		return nil, &jobLeftError{job.Name, errors.Join(err, getErr)}
+	case existing.GetLabels()[identity.LabelRunID] != job.Labels[identity.LabelRunID]:
+		return nil, err
+	}
+	made, _ := existing.(*batchv1.Job)
+	return made, nil
 }
 
 func (c *Client) recordNotStarted(ctx context.Context, fqn, runID string, timestamp int64, cause error) error {

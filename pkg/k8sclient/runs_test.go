@@ -2,6 +2,7 @@ package k8sclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -43,6 +44,7 @@ func newWorld(t *testing.T, edits ...func(*omapi.IngestionPipeline)) *world {
 	var err error
 	w.client, err = New(w.kube.client(t), w.om.Client(t), config)
 	require.NoError(t, err)
+	hurry(w.client)
 	_, err = deploy(t, w.client, newPipeline(edits...))
 	require.NoError(t, err)
 	return w
@@ -56,6 +58,20 @@ func (w *world) start(t *testing.T) (*RunResult, *batchv1.Job) {
 	job, ok := w.kube.get("jobs", result.JobName).(*batchv1.Job)
 	require.True(t, ok, "there is a Job of this name")
 	return result, job
+}
+
+// tick gives the Job of a run that the schedule has started.
+func (w *world) tick(t *testing.T) *batchv1.Job {
+	t.Helper()
+	cronJob, ok := w.kube.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+	require.True(t, ok)
+	template := cronJob.Spec.JobTemplate
+	job := &batchv1.Job{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
+	job.Name = "om-cronjob-nightly-29000000"
+	job.UID = types.UID(uuid.NewString())
+	job.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(cronJob, batchv1.SchemeGroupVersion.WithKind("CronJob"))}
+	w.kube.add(t, "cronjob-controller", job)
+	return job
 }
 
 // end makes a Job one that has ended.
@@ -145,6 +161,93 @@ func TestRunThatCannotStart(t *testing.T) {
 	}
 }
 
+// TestRunWhoseAnswerIsLost: a Job that exists is never recorded as not started.
+func TestRunWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	broken := apierrors.NewInternalError(errors.New("etcdserver: request timed out"))
+	cases := map[string]struct {
+		reason string
+		// made says whether the Job is made in spite of the answer, unread that nobody can look afterwards.
+		made, unread bool
+		state        string
+		err          string
+	}{
+		"Made":   {reason: "it runs, and that is told", made: true, state: "queued"},
+		"Unmade": {reason: "it does not run", state: "failed", err: "request timed out"},
+		"Unread": {reason: "whether it runs is not known, so it is not said to have failed", made: true, unread: true, state: "queued", err: "whether Job om-job-nightly-"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+				job := strings.Contains(req.URL.Path, "/jobs")
+				switch {
+				case job && req.Method == http.MethodPost && tc.made:
+					w.kube.createLike(t, req)
+					return broken
+				case job && (req.Method == http.MethodPost || tc.unread):
+					return broken
+				default:
+					return nil
+				}
+			})
+			result, err := w.client.Run(t.Context(), testFQN, RunOptions{})
+			pipelines, listErr := w.om.Pipelines()
+			require.NoError(t, listErr)
+			require.Len(t, pipelines[0].Runs, 1)
+			assert.Equal(t, tc.state, pipelines[0].Runs[0].State, tc.reason)
+			if tc.err != "" {
+				require.ErrorContains(t, err, tc.err, tc.reason)
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, []string{"jobs/" + result.JobName}, w.jobs())
+		})
+	}
+}
+
+// TestRunThatIsInterrupted: the caller goes while the API server makes the Job.
+func TestRunThatIsInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/jobs") {
+			w.kube.createLike(t, req)
+			cancel()
+			<-req.Context().Done()
+		}
+		return nil
+	})
+	result, err := w.client.Run(ctx, testFQN, RunOptions{})
+	require.NoError(t, err, "the run has started")
+	assert.Equal(t, []string{"jobs/" + result.JobName}, w.jobs())
+	assert.Equal(t, "queued", w.om.Run(t, testFQN, result.RunID).State)
+}
+
+// TestSecretOfARunThatCannotBeMade: neither a Job without its configuration is left, nor a Secret without its Job.
+func TestSecretOfARunThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.kube.names()
+	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/secrets") {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "x", errors.New("exceeded quota"))
+		}
+		return nil
+	})
+	_, err := w.client.Run(t.Context(), testFQN, RunOptions{Token: "other"})
+	require.ErrorContains(t, err, "cannot create Secret om-job-nightly-")
+	pipelines, err := w.om.Pipelines()
+	require.NoError(t, err)
+	assert.Equal(t, "failed", pipelines[0].Runs[0].State)
+	_, err = w.client.RunAutomation(t.Context(), json.RawMessage(`{"name":"test","password":"hunter2"}`))
+	require.ErrorContains(t, err, "exceeded quota")
+	assert.Equal(t, before, w.kube.names())
+}
+
 // TestRunWhoseJobIsThere: an answer was lost, the Job is there, and the client's second try finds it.
 func TestRunWhoseJobIsThere(t *testing.T) {
 	t.Parallel()
@@ -163,26 +266,46 @@ func TestRunWhoseJobIsThere(t *testing.T) {
 
 func TestOfAPipelineThatIsNotDeployed(t *testing.T) {
 	t.Parallel()
-	server := startAPIServer(t)
-	client := newTestClient(t, server)
-	server.add(t, "somebody", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "om-config-taken"}})
-	server.add(t, "somebody", &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: "om-config-broken", Annotations: map[string]string{identity.AnnotationFQN: "svc.broken"}}, Data: map[string]string{"pipeline": "[]"},
-	})
-	calls := map[string]func(context.Context, string) error{
-		"Run":    func(ctx context.Context, fqn string) error { _, err := client.Run(ctx, fqn, RunOptions{}); return err },
-		"Kill":   func(ctx context.Context, fqn string) error { _, err := client.Kill(ctx, fqn, ""); return err },
-		"Delete": func(ctx context.Context, fqn string) error { _, err := client.Delete(ctx, fqn); return err },
-		"Status": func(ctx context.Context, fqn string) error { _, err := client.Status(ctx, fqn); return err },
+	calls := map[string]func(context.Context, *Client, string) error{
+		"Run": func(ctx context.Context, client *Client, fqn string) error {
+			_, err := client.Run(ctx, fqn, RunOptions{})
+			return err
+		},
+		"Kill": func(ctx context.Context, client *Client, fqn string) error {
+			_, err := client.Kill(ctx, fqn, "")
+			return err
+		},
+		"Delete": func(ctx context.Context, client *Client, fqn string) error {
+			_, err := client.Delete(ctx, fqn, DeleteOptions{})
+			return err
+		},
+		"Status": func(ctx context.Context, client *Client, fqn string) error {
+			_, err := client.Status(ctx, fqn)
+			return err
+		},
 	}
+	const noPipeline = `its key "pipeline" does not hold a pipeline; deploy the pipeline again`
+	unreadable := map[string]string{"Run": noPipeline, "Status": noPipeline, "Kill": ErrNothingToKill.Error()}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			server := startAPIServer(t)
+			client := newTestClient(t, server)
+			server.add(t, "somebody", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "om-config-taken"}})
+			server.add(t, "somebody", &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Name: "om-config-broken", Annotations: map[string]string{identity.AnnotationFQN: "svc.broken"}}, Data: map[string]string{"pipeline": "[]"},
+			})
+			call := func(ctx context.Context, fqn string) error { return call(ctx, client, fqn) }
 			err := call(t.Context(), "svc.nowhere")
 			require.ErrorIs(t, err, ErrNotDeployed)
 			require.ErrorContains(t, err, "svc.nowhere in namespace pipelines; deploy it first: pipelinectl deploy -f FILE")
 			require.ErrorIs(t, call(t.Context(), "svc.taken"), ErrNotOurs, "an object of the name is somebody else's")
-			require.ErrorContains(t, call(t.Context(), "svc.broken"), `its key "pipeline" does not hold a pipeline; deploy the pipeline again`)
+			err = call(t.Context(), "svc.broken")
+			if want := unreadable[name]; want != "" {
+				require.ErrorContains(t, err, want)
+			} else {
+				require.NoError(t, err, "what cannot be read can be deleted")
+			}
 		})
 	}
 }
@@ -271,10 +394,27 @@ func TestKillThatDoesNotGetThrough(t *testing.T) {
 		w := newWorld(t)
 		run, job := w.start(t)
 		w.kube.add(t, "job-controller", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "stuck", Labels: map[string]string{batchv1.ControllerUidLabel: string(job.UID)}}})
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errors.New("enough"))
 		defer cancel()
 		_, err := w.client.Kill(ctx, testFQN, "")
-		require.ErrorContains(t, err, "its pods [stuck] have not ended in time; if their node is gone: kubectl delete pod --force")
+		require.ErrorContains(t, err, "pods [stuck]: it has been told to stop, but is not waited for any longer; kill it again to see it end: enough")
+		assert.NotContains(t, err.Error(), "--force", "nobody has waited for the grace period")
+		w.kube.change("jobs", run.JobName, func(o object) {
+			if job, ok := o.(*batchv1.Job); ok {
+				job.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(0))
+			}
+		})
+		w.client.killReserve = 300 * time.Millisecond
+		_, err = w.client.Kill(t.Context(), testFQN, "")
+		require.ErrorContains(t, err, "pods [stuck]: they have not ended in time; if their node is gone: kubectl delete pod --force")
+		w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+			if strings.HasSuffix(req.URL.Path, "/pods") {
+				return apierrors.NewInternalError(errors.New("etcd is away"))
+			}
+			return nil
+		})
+		_, err = w.client.Kill(t.Context(), testFQN, "")
+		require.ErrorContains(t, err, "etcd is away", "that its pods could not be looked at is told")
 		assert.Equal(t, "queued", w.om.Run(t, testFQN, run.RunID).State, "a run whose pod may go on is not stopped")
 		assert.Len(t, w.jobs(), 1)
 	})
@@ -315,15 +455,71 @@ func TestDelete(t *testing.T) {
 	running, _ := w.start(t)
 	ended, _ := w.start(t)
 	w.end(ended.JobName, batchv1.JobFailed)
-	result, err := w.client.Delete(t.Context(), testFQN)
+	result, err := w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"CronJob/om-cronjob-nightly", "Job/" + ended.JobName, "Secret/om-revision-nightly-1", "Secret/om-secret-nightly", "ConfigMap/om-config-nightly",
-	}, result.Objects, "the schedule first, the ConfigMap last")
+		"Job/" + ended.JobName, "CronJob/om-cronjob-nightly", "Secret/om-revision-nightly-1", "Secret/om-secret-nightly", "ConfigMap/om-config-nightly",
+	}, result.Objects, "the runs before the CronJob, which owns some, the ConfigMap last")
 	assert.Equal(t, []KillResult{{FQN: testFQN, RunID: running.RunID, JobName: running.JobName, State: omapi.StateStopped}}, result.Killed)
 	assert.Empty(t, w.kube.names(), "nothing is left")
-	_, err = w.client.Delete(t.Context(), testFQN)
+	_, err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 	require.ErrorIs(t, err, ErrNotDeployed)
+}
+
+// TestDeleteEndsTheRunOfTheSchedule: a run that its CronJob took with it could not tell that it was stopped.
+func TestDeleteEndsTheRunOfTheSchedule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	job := w.tick(t)
+	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+		if strings.HasSuffix(req.URL.Path, "/pods") {
+			cronJob, ok := w.kube.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+			assert.True(t, ok && *cronJob.Spec.Suspend, "no other run starts meanwhile")
+		}
+		return nil
+	})
+	result, err := w.client.Delete(t.Context(), testFQN, DeleteOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, []KillResult{{FQN: testFQN, RunID: string(job.UID), JobName: job.Name, State: omapi.StateStopped}}, result.Killed)
+	assert.Equal(t, "stopped", w.om.Run(t, testFQN, string(job.UID)).State)
+	assert.Empty(t, w.kube.names())
+}
+
+// TestDeleteOfWhatIsLeft: a pipeline is known by its label and annotation, whatever somebody has removed by hand.
+func TestDeleteOfWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	for _, gone := range []string{"configmaps/om-config-nightly", "secrets/om-secret-nightly", "cronjobs/om-cronjob-nightly"} {
+		t.Run(gone, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			run, _ := w.start(t)
+			resource, name, _ := strings.Cut(gone, "/")
+			w.kube.remove(resource, name)
+			killed, err := w.client.Kill(t.Context(), testFQN, "")
+			require.NoError(t, err)
+			assert.Equal(t, run.RunID, killed[0].RunID)
+			_, err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
+			require.NoError(t, err)
+			assert.Empty(t, w.kube.names())
+			_, err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
+			require.ErrorIs(t, err, ErrNotDeployed)
+		})
+	}
+}
+
+func TestDeleteByForce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run, _ := w.start(t)
+	w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusForbidden, Method: http.MethodPut, Path: "pipelineStatus$"})
+	_, err := w.client.Delete(t.Context(), testFQN, DeleteOptions{})
+	require.ErrorIs(t, err, omapi.ErrForbidden)
+	require.ErrorContains(t, err, "delete it again")
+	result, err := w.client.Delete(t.Context(), testFQN, DeleteOptions{Force: true})
+	require.NoError(t, err)
+	require.Len(t, result.Killed, 1)
+	assert.Contains(t, result.Killed[0].Problem, "the pods of run "+run.RunID+" have ended, but its record is not final")
+	assert.Empty(t, w.kube.names())
 }
 
 // TestDeleteOfWhatWasReplaced: an object that was made anew since it was looked at is another one.
@@ -340,7 +536,7 @@ func TestDeleteOfWhatWasReplaced(t *testing.T) {
 				}
 				return nil
 			})
-			_, err := w.client.Delete(t.Context(), testFQN)
+			_, err := w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 			require.True(t, apierrors.IsConflict(err), "%v", err)
 			assert.NotNil(t, w.kube.get(resource, object))
 		})
@@ -360,8 +556,8 @@ func TestDeleteCanBeRepeated(t *testing.T) {
 		require.NoError(t, err)
 		_, job := w.start(t)
 		w.end(job.Name, batchv1.JobComplete)
-		what := refuseNth(w.kube, n, failure)
-		_, err = w.client.Delete(t.Context(), testFQN)
+		what := refuseNth(w.kube, n, 0, failure)
+		_, err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 		refused = what() != ""
 		if !refused {
 			require.NoError(t, err)
@@ -370,7 +566,7 @@ func TestDeleteCanBeRepeated(t *testing.T) {
 		}
 		require.Error(t, err, "request %d was refused: %s", n, what())
 		w.kube.intercept(nil)
-		_, err = w.client.Delete(t.Context(), testFQN)
+		_, err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 		require.NoError(t, err, "request %d was refused: %s", n, what())
 		assert.Empty(t, w.kube.names())
 	}

@@ -87,7 +87,7 @@ func TestNoSecretLeaves(t *testing.T) {
 				require.NoError(t, err, what)
 			}
 			w.setPod("p", endedPod())
-			outputs["delete"], err = w.client.Delete(t.Context(), testFQN)
+			outputs["delete"], err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 			require.NoError(t, err)
 			for what, output := range outputs {
 				text, err := json.Marshal(output)

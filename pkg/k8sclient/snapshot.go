@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -99,10 +98,6 @@ func (c *Client) addTo(ctx context.Context, out *snapshot, client resourceClient
 	}
 	out.add(client.kind, existing)
 	return existing, nil
-}
-
-func managedByOther(entry metav1.ManagedFieldsEntry) bool {
-	return entry.Manager != FieldManager && entry.Subresource == ""
 }
 
 // apiVersion and kindOf are of the scheme: an object that was read from a server may not carry them.

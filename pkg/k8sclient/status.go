@@ -70,7 +70,7 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	switch {
 	case errors.Is(err, omapi.ErrNotFound):
 		return nil, fmt.Errorf("pipeline %s is deployed, but OpenMetadata does not know it: %w", fqn, err)
-	case errors.Is(err, errNoServer), omapi.Retryable(err):
+	case errors.Is(err, ErrNoServer), omapi.Retryable(err):
 		status.RecordProblem = err.Error()
 	case err != nil:
 		return nil, err
@@ -79,11 +79,9 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	return status, c.addStates(ctx, status.Runs, jobs)
 }
 
-var errNoServer = errors.New("it is not known here how to reach OpenMetadata")
-
 func (c *Client) records(ctx context.Context, fqn string, limit int) ([]omapi.PipelineStatus, error) {
 	if c.om == nil {
-		return nil, errNoServer
+		return nil, ErrNoServer
 	}
 	return c.om.ListStatuses(ctx, fqn, limit)
 }

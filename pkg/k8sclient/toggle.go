@@ -3,6 +3,7 @@ package k8sclient
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -12,10 +13,13 @@ import (
 	"k8s.io/client-go/util/retry"
 )
 
+// ErrNoCronJob is for a pipeline with a schedule whose CronJob is gone; test with errors.Is.
+var ErrNoCronJob = errors.New("the pipeline's CronJob is gone")
+
 // ToggleResult says whether a pipeline's schedule is in force.
 type ToggleResult struct {
 	FQN string `json:"fullyQualifiedName"`
-	// Schedule is empty for a pipeline on demand, which cannot be toggled and is left as it is.
+	// Schedule is empty for a pipeline on demand, which cannot be toggled and is left as it is: it has no schedule in force.
 	Schedule string `json:"schedule,omitempty"`
 	Enabled  bool   `json:"enabled"`
 	Changed  bool   `json:"changed"`
@@ -32,17 +36,19 @@ func (c *Client) Toggle(ctx context.Context, fqn string) (*ToggleResult, error) 
 }
 
 func (c *Client) toggle(ctx context.Context, fqn string, want func(enabled bool) bool) (*ToggleResult, error) {
-	_, names, err := c.configMap(ctx, fqn)
+	pipeline, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return nil, err
+	}
+	if pipeline.AirflowConfig.ScheduleInterval == "" {
+		return &ToggleResult{FQN: fqn}, nil
 	}
 	name := names.CronJob
 	var result *ToggleResult
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		found, err := c.cronJobs().get(ctx, name)
 		if apierrors.IsNotFound(err) {
-			result = &ToggleResult{FQN: fqn, Enabled: true}
-			return nil
+			return fmt.Errorf("%w: %s of pipeline %s, schedule %s; deploy it again", ErrNoCronJob, name, fqn, pipeline.AirflowConfig.ScheduleInterval)
 		}
 		if err != nil {
 			return c.failed("read CronJob "+name, err)

@@ -29,6 +29,9 @@ func (c *Client) Wait(ctx context.Context, fqn, runID string, changed func(omapi
 	if err != nil {
 		return nil, err
 	}
+	if c.om == nil {
+		return nil, fmt.Errorf("wait for a run of pipeline %s: %w", fqn, ErrNoServer)
+	}
 	w := &waiter{client: c, fqn: fqn, names: names, runID: runID, changed: changed}
 	if err := wait.PollUntilContextCancel(ctx, interval, true, w.poll); ctx.Err() != nil {
 		return w.record, fmt.Errorf("run %s of pipeline %s, state %s, goes on, but is not waited for any longer: %w", runID, fqn, cmp.Or(w.seen, "unknown"), context.Cause(ctx))

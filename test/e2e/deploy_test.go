@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,7 +45,9 @@ func TestDeployAndDelete(t *testing.T) {
 	file, _ = w.pipeline(t, "nightly", nil, "")
 	_, err = w.command.Run(t.Context(), "deploy", "-f", file)
 	require.NoError(t, err)
-	assert.NotContains(t, w.objects(t, w.namespace), "cronjobs/"+cronJob.Name, "a pipeline without a schedule has no CronJob")
+	// Its runs are parted from it first, by the garbage collector.
+	require.Eventually(t, func() bool { return !slices.Contains(w.objects(t, w.namespace), "cronjobs/"+cronJob.Name) },
+		hang, pollInterval, "a pipeline without a schedule has no CronJob")
 
 	_, err = w.command.Run(t.Context(), "delete", fqn)
 	require.NoError(t, err)

@@ -26,6 +26,7 @@ func TestAnyName(t *testing.T) {
 	names := []string{
 		"a", "-", "...", "UPPER", "with space", "a.b", `a"b`, strings.Repeat("x", longestName), strings.Repeat("-", longestName),
 		"\u8ba2\u5355", "\U0001f600", "caf\u00e9", "e\u0301", "\u202ertl", "tab\there", "same", "Same",
+		"a$$b", "a$b", "$(pipelineType)",
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	const more = 150
@@ -64,6 +65,41 @@ func TestAnyName(t *testing.T) {
 	_, err = w.command.Run(t.Context(), "delete", "--all", "-o", "name")
 	require.NoError(t, err)
 	assert.Empty(t, w.objects(t, w.namespace), "nothing is left")
+}
+
+// TestRunsOfOddNames: what a run is told of its name is what the server has, and commands give the Job's own name.
+func TestRunsOfOddNames(t *testing.T) {
+	w := newWorld(t)
+	service := map[string]any{"name": "odd", "serviceType": "CustomDatabase", "connection": map[string]any{"config": map[string]any{
+		"type": "CustomDatabase", "sourcePythonClass": "pipelinectl_source.source.StaticDatabase",
+		"connectionOptions": map[string]string{"duration": "600", "rows": "6"},
+	}}}
+	for _, name := range []string{"a$$b", "$(pipelineType)", strings.Repeat("long-", 50)} {
+		pipeline := map[string]any{
+			"name": name, "pipelineType": "metadata", "sourceConfig": map[string]any{"config": map[string]any{"type": "DatabaseMetadata"}},
+			"airflowConfig": map[string]any{"scheduleInterval": "0 3 * * *"},
+		}
+		require.NoError(t, w.standIn.Create(t.Context(), service, pipeline))
+		fqn := omapi.JoinFQN("odd", name)
+		_, err := w.command.Run(t.Context(), "deploy", fqn)
+		require.NoError(t, err, name)
+
+		var toggled []k8sclient.ToggleResult
+		require.NoError(t, w.command.RunJSON(t.Context(), &toggled, "disable", fqn))
+		assert.Equal(t, []k8sclient.ToggleResult{{FQN: fqn, Schedule: "0 3 * * *", Changed: true}}, toggled, name)
+
+		var started k8sclient.RunResult
+		require.NoError(t, w.command.RunJSON(t.Context(), &started, "run", fqn))
+		_, err = w.Kube.BatchV1().Jobs(w.namespace).Get(t.Context(), started.JobName, metav1.GetOptions{})
+		require.NoError(t, err, name)
+		w.await(t, fqn, started.RunID, func(state omapi.PipelineState) bool { return state == omapi.StateRunning })
+		var killed []k8sclient.KillResult
+		require.NoError(t, w.command.RunJSON(t.Context(), &killed, "kill", fqn))
+		require.Len(t, killed, 1, name)
+		run := w.await(t, fqn, started.RunID, omapi.PipelineState.Terminal)
+		assert.Equal(t, "stopped", run.State, name)
+		assert.Contains(t, run.Writes[len(run.Writes)-1].UserAgent, "preStop hook", "it reports to %s", fqn)
+	}
 }
 
 // TestNoSecretLeaves searches for the values of an input's secrets wherever they must not be.

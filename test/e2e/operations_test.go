@@ -224,6 +224,40 @@ func TestOverride(t *testing.T) {
 	require.ErrorContains(t, err, k8sclient.ErrNoOverride.Error())
 }
 
+// TestAutomate runs an automation workflow; the light image cannot run one, so it is about what the pod is given.
+func TestAutomate(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(t.TempDir(), "workflow.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("name: test-connection-Shop\nworkflowType: TEST_CONNECTION\nrequest: {connection: {config: {password: hunter2}}}\n"), 0o600))
+	var started k8sclient.RunResult
+	require.NoError(t, w.command.RunJSON(t.Context(), &started, "automate", "-f", file, "--set", "nodeSelector=kubernetes.io/os=linux"))
+	job, err := w.Kube.BatchV1().Jobs(w.namespace).Get(t.Context(), started.JobName, metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"kubernetes.io/os": "linux"}, job.Spec.Template.Spec.NodeSelector)
+	secret, err := w.Kube.CoreV1().Secrets(w.namespace).Get(t.Context(), started.JobName, metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Len(t, secret.OwnerReferences, 1)
+	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID)
+	assert.Contains(t, string(secret.Data["config"]), "hunter2")
+	require.Eventually(t, func() bool {
+		pods, err := w.Kube.CoreV1().Pods(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: identity.LabelRunID + "=" + started.RunID})
+		return assert.NoError(t, err) && len(pods.Items) == 1 && diagnostics.AnyStarted(&pods.Items[0])
+	}, hang, pollInterval, "its pod has all that it reads")
+
+	require.NoError(t, w.Kube.BatchV1().Jobs(w.namespace).Delete(t.Context(), job.Name, metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}))
+	require.Eventually(t, func() bool { return len(w.objects(t, w.namespace)) == 0 }, hang, pollInterval, "the password goes with the Job")
+}
+
+func TestHostIP(t *testing.T) {
+	w := newWorld(t)
+	out, err := w.command.Run(t.Context(), "host-ip", "--set", "ingestionIpInfoEnabled=true")
+	require.NoError(t, err)
+	assert.Contains(t, out, w.namespace)
+	out, err = w.command.Run(t.Context(), "host-ip", "--set", "ingestionIpInfoEnabled=true", "--set", "hostIp=192.0.2.1")
+	require.NoError(t, err)
+	assert.Equal(t, "192.0.2.1\n", out)
+}
+
 // TestDeployTogether deploys different configurations of one pipeline at the same time; what is there at the end must be
 // one of them, whole.
 func TestDeployTogether(t *testing.T) {

@@ -1,13 +1,20 @@
 package e2e
 
 import (
+	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
@@ -84,6 +91,93 @@ func TestKillBeforeStart(t *testing.T) {
 	text, err := w.command.Run(t.Context(), "diagnose", fqn)
 	require.NoError(t, err)
 	assert.Contains(t, text, "Run: "+started.RunID+"\nCategory: Killed\n", "the newest run has no Job any more")
+}
+
+// TestKillFreesTheSchedule: the tick after a kill has its run, though the CronJob allows one at a time.
+func TestKillFreesTheSchedule(t *testing.T) {
+	w := newWorld(t)
+	file, fqn := w.pipeline(t, "again", map[string]string{"duration": "600", "rows": "6"}, everyMinute)
+	first := w.awaitTick(t, file, fqn, "")
+	w.await(t, fqn, first, func(state omapi.PipelineState) bool { return state == omapi.StateRunning })
+	var killed []k8sclient.KillResult
+	require.NoError(t, w.command.RunJSON(t.Context(), &killed, "kill", fqn))
+	require.Len(t, killed, 1)
+	assert.Equal(t, first, killed[0].RunID)
+	assert.Equal(t, omapi.StateStopped, killed[0].State)
+	second := w.awaitTick(t, file, fqn, first)
+	w.await(t, fqn, second, func(state omapi.PipelineState) bool { return state == omapi.StateRunning })
+	w.deleteStopped(t, fqn, second)
+}
+
+// TestDeleteEndsScheduledRun: the run of a CronJob tells that it was stopped before the CronJob goes.
+func TestDeleteEndsScheduledRun(t *testing.T) {
+	w := newWorld(t)
+	file, fqn := w.pipeline(t, "doomed", map[string]string{"duration": "600", "rows": "6"}, everyMinute)
+	runID := w.awaitTick(t, file, fqn, "")
+	w.await(t, fqn, runID, func(state omapi.PipelineState) bool { return state == omapi.StateRunning })
+	w.deleteStopped(t, fqn, runID)
+}
+
+// deleteStopped deletes a pipeline with a run that goes on, and checks that it ends as one that a person has stopped.
+func (w *world) deleteStopped(t *testing.T, fqn, runID string) {
+	t.Helper()
+	var deleted []k8sclient.DeleteResult
+	require.NoError(t, w.command.RunJSON(t.Context(), &deleted, "delete", fqn))
+	require.Len(t, deleted, 1)
+	require.Len(t, deleted[0].Killed, 1)
+	assert.Equal(t, runID, deleted[0].Killed[0].RunID)
+	run := w.await(t, fqn, runID, omapi.PipelineState.Terminal)
+	assertWrites(t, run, omapi.StateRunning, omapi.StateStopped)
+	assert.Empty(t, w.objects(t, w.namespace), "nothing is left")
+	pods, err := w.Kube.CoreV1().Pods(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: identity.LabelPipeline, FieldSelector: "status.phase=Running"})
+	require.NoError(t, err)
+	assert.Empty(t, pods.Items, "it returns when they have ended")
+}
+
+// TestRunsOutliveTheirSchedule: a run goes on when its pipeline is deployed without its schedule, and can be killed.
+func TestRunsOutliveTheirSchedule(t *testing.T) {
+	w := newWorld(t)
+	options := map[string]string{"duration": "600", "rows": "6"}
+	file, fqn := w.pipeline(t, "outlived", options, everyMinute)
+	runID := w.awaitTick(t, file, fqn, "")
+	w.await(t, fqn, runID, func(state omapi.PipelineState) bool { return state == omapi.StateRunning })
+	file, _ = w.pipeline(t, "outlived", options, "")
+	_, err := w.command.Run(t.Context(), "deploy", "-f", file)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return !slices.ContainsFunc(w.objects(t, w.namespace), func(name string) bool { return strings.HasPrefix(name, "cronjobs/") })
+	}, hang, pollInterval)
+	assert.Equal(t, "running", w.await(t, fqn, runID, func(omapi.PipelineState) bool { return true }).State)
+	var killed []k8sclient.KillResult
+	require.NoError(t, w.command.RunJSON(t.Context(), &killed, "kill", fqn))
+	require.Len(t, killed, 1)
+	assert.Equal(t, k8sclient.KillResult{FQN: fqn, RunID: runID, JobName: killed[0].JobName, State: omapi.StateStopped}, killed[0])
+}
+
+// awaitTick deploys a pipeline of every minute, and gives its first run after the one that is named. No other comes.
+func (w *world) awaitTick(t *testing.T, file, fqn, after string) string {
+	t.Helper()
+	_, err := w.command.Run(t.Context(), "deploy", "-f", file)
+	require.NoError(t, err)
+	_, err = w.command.Run(t.Context(), "enable", fqn)
+	require.NoError(t, err)
+	var runID string
+	err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+		jobs, err := w.Kube.BatchV1().Jobs(w.namespace).List(ctx, metav1.ListOptions{LabelSelector: identity.LabelPipeline})
+		if err != nil {
+			return false, err
+		}
+		for i := range jobs.Items {
+			if id := report.RunIDOf(&jobs.Items[i]); id != after {
+				runID = id
+			}
+		}
+		return runID != "", nil
+	})
+	require.NoError(t, err)
+	_, err = w.command.Run(t.Context(), "disable", fqn)
+	require.NoError(t, err)
+	return runID
 }
 
 // assertWrites compares the states that were written, in their order: the promise is about what is never seen. Running may
