@@ -131,6 +131,17 @@ type permission struct {
 	optional bool
 }
 
+func (p permission) name() string {
+	if p.subresource == "" {
+		return p.resource
+	}
+	return p.resource + "/" + p.subresource
+}
+
+func (p permission) attributes(namespace, verb string) *authorizationv1.ResourceAttributes {
+	return &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: verb, Group: p.group, Resource: p.resource, Subresource: p.subresource}
+}
+
 // permissions are all that this package asks of the API; deploy/ has a Role with them.
 func permissions() []permission {
 	all := []string{"get", "list", "create", "patch", "delete"}
@@ -142,6 +153,8 @@ func permissions() []permission {
 		{resource: "pods", verbs: []string{"get", "list", "watch"}},
 		{resource: "pods", subresource: "log", verbs: []string{"get"}},
 		{resource: "events", verbs: []string{"list"}, optional: true},
+		{resource: "serviceaccounts", verbs: []string{"get"}, optional: true},
+		{group: "authorization.k8s.io", resource: "localsubjectaccessreviews", verbs: []string{"create"}, optional: true},
 	}
 }
 
@@ -157,17 +170,11 @@ func (c *Client) checkPermissions(ctx context.Context) []Check {
 }
 
 func (c *Client) checkPermission(ctx context.Context, p permission) Check {
-	resource := p.resource
-	if p.subresource != "" {
-		resource += "/" + p.subresource
-	}
-	name := "permission " + resource
+	name := "permission " + p.name()
 	var missing []string
 	for _, verb := range p.verbs {
 		review, err := c.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Namespace: c.config.Namespace, Verb: verb, Group: p.group, Resource: p.resource, Subresource: p.subresource,
-			}},
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: p.attributes(c.config.Namespace, verb)},
 		}, metav1.CreateOptions{})
 		if err != nil {
 			return Check{name, CheckFailed, "cannot be asked: " + err.Error(), "check the login to the cluster"}

@@ -18,7 +18,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// QueuedRun is a run of which no container has started.
+// QueuedRun is a run whose main container has not started.
 type QueuedRun struct {
 	RunID string              `json:"runId"`
 	State omapi.PipelineState `json:"pipelineState"`
@@ -63,7 +63,7 @@ func (c *Client) QueuedRuns(ctx context.Context, fqn string) ([]QueuedRun, error
 	return out, nil
 }
 
-// waiting says whether a container of the Job's has ever started, and if not, why.
+// waiting says whether a main container of the Job's has ever started, and if not, why: its sidecar starts before it.
 func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, reason string, err error) {
 	list, err := c.kube.CoreV1().Pods(c.config.Namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: batchv1.ControllerUidLabel + "=" + string(job.UID),
@@ -72,12 +72,13 @@ func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, r
 		return false, "", c.failed("list the pods of Job "+job.Name, err)
 	}
 	for i := range list.Items {
-		if diagnostics.AnyStarted(&list.Items[i]) {
+		if diagnostics.MainStarted(&list.Items[i]) {
 			return true, "", nil
 		}
 	}
 	if len(list.Items) > 0 {
-		return false, c.podReason(ctx, &list.Items[0]), nil
+		newest := slices.MaxFunc(list.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+		return false, c.podReason(ctx, &newest), nil
 	}
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return false, "the Job is suspended", nil
@@ -92,6 +93,9 @@ func (c *Client) podReason(ctx context.Context, pod *corev1.Pod) string {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := status.State.Waiting; w != nil && w.Reason != "PodInitializing" && w.Reason != "ContainerCreating" {
 			return strings.TrimSuffix(fmt.Sprintf("%s: %s", w.Reason, w.Message), ": ")
+		}
+		if t := status.State.Terminated; t != nil && t.Reason != "Completed" { // An init container, or one that could not be started.
+			return strings.TrimSuffix(fmt.Sprintf("%s: %s", t.Reason, t.Message), ": ")
 		}
 	}
 	for _, condition := range pod.Status.Conditions {
