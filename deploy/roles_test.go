@@ -9,10 +9,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -135,11 +137,7 @@ func (a *asked) attributes(attributes *authorizationv1.ResourceAttributes) {
 func (a *asked) all() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var out []string
-	for permission := range a.seen {
-		out = append(out, permission)
-	}
-	return out
+	return slices.Collect(maps.Keys(a.seen))
 }
 
 func client(t *testing.T, kube kubernetes.Interface, om *omtest.Server) *k8sclient.Client {

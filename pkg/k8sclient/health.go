@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -126,7 +126,8 @@ func (c *Client) checkImage() Check {
 // permission is what the client does to a resource.
 type permission struct {
 	group, resource, subresource string
-	verbs                        []string
+	// verbs are separated as they are printed.
+	verbs string
 	// optional: without it less is known, but nothing fails.
 	optional bool
 }
@@ -144,17 +145,27 @@ func (p permission) attributes(namespace, verb string) *authorizationv1.Resource
 
 // permissions are all that this package asks of the API; deploy/ has a Role with them.
 func permissions() []permission {
-	all := []string{"get", "list", "create", "patch", "delete"}
-	return []permission{
+	const all = "get, list, create, patch, delete"
+	return append([]permission{
 		{resource: "configmaps", verbs: all},
 		{resource: "secrets", verbs: all},
-		{group: "batch", resource: "cronjobs", verbs: all},
-		{group: "batch", resource: "jobs", verbs: append(slices.Clone(all), "watch")},
-		{resource: "pods", verbs: []string{"get", "list", "watch"}},
-		{resource: "pods", subresource: "log", verbs: []string{"get"}},
-		{resource: "events", verbs: []string{"list"}, optional: true},
-		{resource: "serviceaccounts", verbs: []string{"get"}, optional: true},
-		{group: "authorization.k8s.io", resource: "localsubjectaccessreviews", verbs: []string{"create"}, optional: true},
+		{group: batchv1.GroupName, resource: "cronjobs", verbs: all},
+		{group: batchv1.GroupName, resource: "jobs", verbs: all + ", watch"},
+		{resource: "serviceaccounts", verbs: "get", optional: true},
+		{group: authorizationv1.GroupName, resource: "localsubjectaccessreviews", verbs: "create", optional: true},
+	}, podPermissions()...)
+}
+
+// reporterPermissions are what the reporters in a pod ask of the API; deploy/ has a Role with them.
+func reporterPermissions() []permission {
+	return append([]permission{{group: batchv1.GroupName, resource: "jobs", verbs: "get"}}, podPermissions()...)
+}
+
+func podPermissions() []permission {
+	return []permission{
+		{resource: "pods", verbs: "get, list, watch"},
+		{resource: "pods", subresource: "log", verbs: "get"},
+		{resource: "events", verbs: "list", optional: true},
 	}
 }
 
@@ -172,7 +183,7 @@ func (c *Client) checkPermissions(ctx context.Context) []Check {
 func (c *Client) checkPermission(ctx context.Context, p permission) Check {
 	name := "permission " + p.name()
 	var missing []string
-	for _, verb := range p.verbs {
+	for verb := range strings.SplitSeq(p.verbs, ", ") {
 		review, err := c.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: p.attributes(c.config.Namespace, verb)},
 		}, metav1.CreateOptions{})
@@ -185,7 +196,7 @@ func (c *Client) checkPermission(ctx context.Context, p permission) Check {
 	}
 	switch {
 	case len(missing) == 0:
-		return Check{Name: name, State: CheckOK, Detail: strings.Join(p.verbs, ", ")}
+		return Check{Name: name, State: CheckOK, Detail: p.verbs}
 	case p.optional:
 		return Check{name, CheckWarning, "not allowed: " + strings.Join(missing, ", "), "ask for the Role in deploy/"}
 	default:

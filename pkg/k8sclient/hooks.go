@@ -113,23 +113,13 @@ func checkReads(run *diagnostics.Run) Check {
 	return Check{Name: name, State: CheckOK, Detail: "Job, pods, logs and events"}
 }
 
-// reporterPermissions are what the reporters in a pod ask of the API; deploy/ has a Role with them.
-func reporterPermissions() []permission {
-	return []permission{
-		{group: "batch", resource: "jobs", verbs: []string{"get"}},
-		{resource: "pods", verbs: []string{"get", "list", "watch"}},
-		{resource: "pods", subresource: "log", verbs: []string{"get"}},
-		{resource: "events", verbs: []string{"list"}},
-	}
-}
-
 // checkAccount asks what the pod's service account may do, which takes a permission of its own.
 func (c *Client) checkAccount(ctx context.Context, spec *corev1.PodSpec) Check {
 	const name = "permissions"
 	account := cmp.Or(spec.ServiceAccountName, "default")
 	var missing []string
 	for _, p := range reporterPermissions() {
-		for _, verb := range p.verbs {
+		for verb := range strings.SplitSeq(p.verbs, ", ") {
 			allowed, err := c.accountMay(ctx, account, p, verb)
 			if err != nil {
 				return Check{name, CheckWarning, fmt.Sprintf("those of service account %s cannot be checked: %v", account, err), "ask for the Role in deploy/, or see what the pod's own log says"}

@@ -94,7 +94,9 @@ func (r *Reconciler) openRuns(ctx context.Context, pipelines []metav1.PartialObj
 	}
 	ended := r.endedRuns()
 	// If the time is too short for all, it is not always the same that are left out.
-	rand.Shuffle(len(pipelines), func(i, j int) { pipelines[i], pipelines[j] = pipelines[j], pipelines[i] })
+	rand.Shuffle(len(pipelines), func(i, j int) { //nolint:gosec // Nobody gains by guessing it.
+		pipelines[i], pipelines[j] = pipelines[j], pipelines[i]
+	})
 	var (
 		open     []openRun
 		errs     []error
