@@ -99,6 +99,7 @@ func rows(nodeCPU int64) []row {
 	return []row{
 		{number: 1, how: "exit 0", options: map[string]string{"rows": "5"}, want: success, real: true},
 		{number: 2, how: "exit 1: the workflow fails", options: map[string]string{"rows": "2", "errors": "2"}, want: failed, real: true},
+		{number: 2, variant: "exception", how: "exit 1: an exception while reading", options: map[string]string{"rows": "2", "fault": "raise"}, want: failed},
 		{
 			number: 3, how: "killed by a signal (SIGSEGV)", options: map[string]string{"fault": "signal:SIGSEGV"},
 			want: failed, category: diagnostics.CategoryApplicationError, cause: "SIGSEGV",
@@ -215,6 +216,10 @@ func rows(nodeCPU int64) []row {
 		{
 			number: 29, how: "configuration that the workflow cannot parse", prepare: breakConfiguration,
 			want: failed, category: diagnostics.CategoryApplicationError, real: true,
+		},
+		{
+			number: 29, variant: "crash", how: "a crash before the workflow writes anything", options: map[string]string{"fault": "raise", "faultAt": "init"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "simulated failure",
 		},
 		{
 			number: 30, how: "every status write of the workflow refused, exit 0", options: map[string]string{"rows": "2"}, prepare: refuseWorkflow,
