@@ -56,6 +56,11 @@ bench: build cluster-up images ## Measure the hook beside bare requests, and a d
 	bin/demo load openmetadata-stand-in
 	PIPELINECTL_E2E=1 go test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 30m ./test/e2e
 
+.PHONY: profile
+profile: build ## Show where the hook's time and memory go: its start, then CPU and memory profiles, which stay in bin/.
+	@GODEBUG=inittrace=1 bin/exithandler version 2>&1 | sort -t@ -k2 | awk '/^init / && $$5 > 0.05 || !/^init /'
+	PIPELINECTL_PROFILE=$(CURDIR)/bin go test -count=1 -run '^$$' -bench Profile -benchtime 1x ./test/bench
+
 .PHONY: test-openmetadata
 test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=http://host:8585/api OPENMETADATA_TOKEN=…
 	@: $${OPENMETADATA_URL:?give the address of a server, with /api} $${OPENMETADATA_TOKEN:?give a token that may edit ingestion pipelines}

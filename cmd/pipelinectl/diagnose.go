@@ -37,7 +37,7 @@ func (cmd *diagnoseCmd) Run(ctx context.Context, g *globals, s streams) error {
 		if diagnosis.Run == nil {
 			return fmt.Errorf("%w of run %s is left: its pod can no longer be checked", k8sclient.ErrNoJob, diagnosis.RunID)
 		}
-		checks := k8sclient.Hooks(diagnosis.Run)
+		checks := c.pipelines.Hooks(ctx, diagnosis.Run)
 		return s.printChecks(cmd.outputFlag, checks, checks)
 	}
 	told := toldText(diagnosis)

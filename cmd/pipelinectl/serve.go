@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
+
+	"k8s.io/client-go/metadata"
 
 	"github.com/pipelinectl/pipelinectl/internal/version"
 	"github.com/pipelinectl/pipelinectl/pkg/reconcile"
@@ -32,10 +35,14 @@ func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
+	objects, err := metadata.NewForConfig(c.rest)
+	if err != nil {
+		return fmt.Errorf("the Kubernetes client cannot be configured: %w", err)
+	}
 	log := slog.New(slog.NewJSONHandler(s.err, nil))
 	log.Info("starting", "version", version.String(), "namespace", c.namespace, "openmetadata", c.om.URL())
 	err = reconcile.New(reconcile.Options{
-		Kube: c.kube, Reader: reader, Server: c.om, Namespace: c.namespace, Secrets: c.pipelines.SecretValues, Log: log,
+		Kube: c.kube, Metadata: objects, Reader: reader, Server: c.om, Namespace: c.namespace, Secrets: c.pipelines.SecretValues, Log: log,
 		Workers: cmd.Workers, SweepInterval: cmd.SweepInterval, SweepAge: cmd.SweepAge,
 	}).Run(ctx)
 	log.Info("stopped")

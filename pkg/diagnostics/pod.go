@@ -148,7 +148,7 @@ func JobUID(pod *corev1.Pod) string {
 	return cmp.Or(pod.Labels[batchv1.ControllerUidLabel], pod.Labels[legacyControllerUIDLabel])
 }
 
-// AnyStarted says that a container of the pod has started, of whatever kind.
+// AnyStarted says that a container of the pod has started, of whatever kind: there may be one that reports.
 func AnyStarted(pod *corev1.Pod) bool {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if status.State.Running != nil || status.State.Terminated != nil {
@@ -186,6 +186,12 @@ func (p *Pod) Ended() (int32, bool) {
 func (p *Pod) HasStarted() bool {
 	main := p.Main()
 	return main != nil && main.started()
+}
+
+// MainStarted is Pod.HasStarted of a pod as the API gives it.
+func MainStarted(pod *corev1.Pod) bool {
+	seen := newPod(pod, NewRedactor(nil))
+	return seen.HasStarted()
 }
 
 // failed says that the container ended with something else than success.

@@ -155,14 +155,22 @@ func (c *Client) findJob(ctx context.Context, name string) (*batchv1.Job, error)
 	return &newest, nil
 }
 
+// jobOfRun finds an on-demand run's Job by its label. The Jobs of a schedule have no such label: their UID is the run's id,
+// and a server cannot select by it.
 func (c *Client) jobOfRun(ctx context.Context, runID string) (*batchv1.Job, error) {
-	list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{identity.LabelManagedBy: openMetadata}.String()})
-	if err != nil {
-		return nil, c.failed("list the Jobs", err)
-	}
-	for i := range list.Items {
-		if strings.EqualFold(report.RunIDOf(&list.Items[i]), runID) {
-			return &list.Items[i], nil
+	ours := labels.Set{identity.LabelManagedBy: openMetadata}.String()
+	for _, selector := range []string{
+		fmt.Sprintf("%s,%s in (%s,%s)", ours, identity.LabelRunID, runID, strings.ToLower(runID)),
+		ours + ",!" + identity.LabelRunID,
+	} {
+		list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return nil, c.failed("list the Jobs", err)
+		}
+		for i := range list.Items {
+			if strings.EqualFold(report.RunIDOf(&list.Items[i]), runID) {
+				return &list.Items[i], nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("%w of run %s is left in namespace %s; what OpenMetadata knows of it: pipelinectl status PIPELINE", ErrNoJob, runID, c.config.Namespace)

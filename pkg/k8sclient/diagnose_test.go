@@ -1,13 +1,21 @@
 package k8sclient
 
 import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
@@ -103,12 +111,14 @@ func TestHooks(t *testing.T) {
 		diagnosis, err := w.client.Diagnose(t.Context(), w.reader(t), run.RunID)
 		require.NoError(t, err)
 		out := map[string]string{}
-		for _, check := range Hooks(diagnosis.Run) {
+		for _, check := range w.client.Hooks(t.Context(), diagnosis.Run) {
 			out[check.Name] = check.State
 		}
 		return out
 	}
-	assert.Equal(t, map[string]string{"pod": CheckFailed}, states(), "there is none yet")
+	assert.Equal(t, map[string]string{
+		"pod": CheckFailed, "preStop hook": CheckOK, "sidecar": CheckOK, "environment": CheckOK, "what is read from here": CheckOK, "permissions of pods": CheckOK,
+	}, states(), "there is none yet, but the Job says what it will be")
 	now := metav1.Now()
 	w.addPod(t, "attempt", job, 1, corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
 		Name: identity.ContainerName, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143, StartedAt: now, FinishedAt: now}},
@@ -120,7 +130,7 @@ func TestHooks(t *testing.T) {
 		}
 	})
 	assert.Equal(t, map[string]string{
-		"preStop hook": CheckOK, "sidecar": CheckOK, "environment": CheckOK, "hook's end": CheckOK, "termination": CheckOK, "permissions": CheckOK,
+		"preStop hook": CheckOK, "sidecar": CheckOK, "environment": CheckOK, "hook's end": CheckOK, "termination": CheckOK, "what is read from here": CheckOK, "permissions of pods": CheckOK,
 	}, states())
 	w.kube.change("pods", "attempt", func(o object) {
 		if pod, ok := o.(*corev1.Pod); ok {
@@ -137,6 +147,75 @@ func TestHooks(t *testing.T) {
 	assert.Equal(t, CheckWarning, got["sidecar"])
 	assert.Equal(t, CheckFailed, got["environment"])
 	assert.Equal(t, CheckFailed, got["hook's end"])
+}
+
+// TestHooksPermissions are those of the pod, not of who asks.
+func TestHooksPermissions(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		denied []string
+		refuse bool
+		state  string
+		detail string
+	}{
+		"Allowed": {reason: "the Role of deploy/ is bound", state: CheckOK, detail: "service account openmetadata-ingestion"},
+		"Denied":  {reason: "without them the sidecar sees nothing", denied: []string{"watch pods", "list events"}, state: CheckFailed, detail: "may not: watch pods, list events"},
+		"Unknown": {reason: "to ask takes a permission too", refuse: true, state: CheckWarning, detail: "those of service account openmetadata-ingestion cannot be asked"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			_, job := w.start(t)
+			for _, permission := range tc.denied {
+				w.kube.lacking = append(w.kube.lacking, "system:serviceaccount:"+namespace+":openmetadata-ingestion "+permission)
+			}
+			w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+				if resource := "localsubjectaccessreviews"; tc.refuse && strings.HasSuffix(req.URL.Path, resource) {
+					return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no role"))
+				}
+				return nil
+			})
+			checks := w.client.Hooks(t.Context(), &diagnostics.Run{Job: job})
+			at := slices.IndexFunc(checks, func(check Check) bool { return check.Name == "permissions of pods" })
+			require.GreaterOrEqual(t, at, 0)
+			assert.Equal(t, tc.state, checks[at].State, tc.reason)
+			assert.Contains(t, checks[at].Detail, tc.detail)
+		})
+	}
+}
+
+// TestDiagnoseAsksForLittle: a namespace may hold thousands of Jobs.
+func TestDiagnoseAsksForLittle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run, _ := w.start(t)
+	scheduled, _ := w.start(t)
+	w.kube.change("jobs", scheduled.JobName, func(o object) {
+		labels := o.GetLabels()
+		delete(labels, identity.LabelRunID)
+		o.SetLabels(labels)
+		o.SetUID(types.UID(scheduled.RunID))
+	})
+	var mu sync.Mutex
+	var selectors []string
+	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.HasSuffix(req.URL.Path, "/jobs") {
+			selectors = append(selectors, req.URL.Query().Get("labelSelector"))
+		}
+		return nil
+	})
+	for _, id := range []string{run.RunID, strings.ToUpper(run.RunID), scheduled.RunID} {
+		job, err := w.client.jobOfRun(t.Context(), id)
+		require.NoError(t, err, id)
+		assert.Equal(t, strings.ToLower(id), report.RunIDOf(job))
+	}
+	require.Len(t, selectors, 4, "only a schedule's run takes a second look")
+	assert.Contains(t, selectors[0], run.RunID)
+	assert.Contains(t, selectors[3], "!"+identity.LabelRunID)
 }
 
 // TestUnknownPipelineCanBeKilledAndDeleted: OpenMetadata deletes its pipeline first, and ignores what becomes of this.

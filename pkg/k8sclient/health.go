@@ -142,6 +142,8 @@ func permissions() []permission {
 		{resource: "secrets", verbs: all},
 		{group: batchv1.GroupName, resource: "cronjobs", verbs: all},
 		{group: batchv1.GroupName, resource: "jobs", verbs: append(slices.Clone(all), "watch")},
+		{resource: "serviceaccounts", verbs: []string{verbGet}, optional: true},
+		{group: authorizationv1.GroupName, resource: "localsubjectaccessreviews", verbs: []string{"create"}, optional: true},
 	}, readPermissions()...)
 }
 
@@ -179,7 +181,7 @@ func (c *Client) checkPermissions(ctx context.Context) []Check {
 	for i, p := range all {
 		wg.Go(func() { checks[i] = c.checkPermission(ctx, p) })
 	}
-	wg.Go(func() { account = c.checkAccountPermissions(ctx) })
+	wg.Go(func() { account = c.checkAccount(ctx, c.config.ServiceAccountName) })
 	wg.Wait()
 	return append(checks, account)
 }
@@ -208,10 +210,10 @@ func (c *Client) checkPermission(ctx context.Context, p permission) Check {
 	}
 }
 
-// checkAccountPermissions asks for the pods: without these rights their reporters see nothing, and serve reports alone.
-func (c *Client) checkAccountPermissions(ctx context.Context) Check {
+// checkAccount asks for the pods of a service account: without these rights their reporters see nothing, and serve reports
+// alone.
+func (c *Client) checkAccount(ctx context.Context, account string) Check {
 	const name = "permissions of pods"
-	account := c.config.ServiceAccountName
 	missing, optional, err := c.accountPermissions(ctx, account)
 	switch {
 	case err != nil:

@@ -1,6 +1,8 @@
 package k8sclient
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,39 +14,47 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
-// Hooks checks whether the reporters of a run's pods are in place, and what became of them.
-func Hooks(run *diagnostics.Run) []Check {
-	if len(run.Pods) == 0 || run.Pods[0].Object == nil {
-		return []Check{{"pod", CheckFailed, "the run has no pod that could be read", "look at the run's cause: pipelinectl diagnose"}}
+// Hooks checks whether the reporters of a run's newest pod are in place, and what became of them. Where there is no pod,
+// it checks what the Job would make one of.
+func (c *Client) Hooks(ctx context.Context, run *diagnostics.Run) []Check {
+	if len(run.Pods) > 0 && run.Pods[0].Object != nil {
+		pod := run.Pods[0].Object
+		checks := checkSpec("pod "+pod.Name, &pod.Spec)
+		return append(checks, checkHookEvents(run, pod), checkTermination(&run.Pods[0], pod), checkReads(run), c.checkAccount(ctx, accountOf(&pod.Spec)))
 	}
-	pod := run.Pods[0].Object
-	at := slices.IndexFunc(pod.Spec.Containers, func(container corev1.Container) bool { return container.Name == identity.ContainerName })
-	if at < 0 {
-		return []Check{{"container", CheckFailed, fmt.Sprintf("pod %s has no container %s", pod.Name, identity.ContainerName), "deploy the pipeline again"}}
+	checks := []Check{{"pod", CheckFailed, "the run has no pod that could be read", "look at the run's cause: pipelinectl diagnose"}}
+	if run.Job != nil {
+		spec := &run.Job.Spec.Template.Spec
+		checks = append(append(checks, checkSpec("Job "+run.Job.Name, spec)...), checkReads(run), c.checkAccount(ctx, accountOf(spec)))
 	}
-	container := &pod.Spec.Containers[at]
-	return []Check{
-		checkHook(pod, container), checkSidecar(pod), checkEnvironment(container), checkHookEvents(run, pod),
-		checkTermination(&run.Pods[0], pod), checkReads(run),
-	}
+	return checks
 }
 
-func checkHook(pod *corev1.Pod, container *corev1.Container) Check {
+func checkSpec(owner string, spec *corev1.PodSpec) []Check {
+	at := slices.IndexFunc(spec.Containers, func(container corev1.Container) bool { return container.Name == identity.ContainerName })
+	if at < 0 {
+		return []Check{{"container", CheckFailed, fmt.Sprintf("%s has no container %s", owner, identity.ContainerName), "deploy the pipeline again"}}
+	}
+	container := &spec.Containers[at]
+	return []Check{checkHook(owner, container), checkSidecar(owner, spec), checkEnvironment(container)}
+}
+
+func checkHook(owner string, container *corev1.Container) Check {
 	const name = "preStop hook"
 	if container.Lifecycle == nil || container.Lifecycle.PreStop == nil || container.Lifecycle.PreStop.Exec == nil {
-		return Check{name, CheckFailed, fmt.Sprintf("container %s of pod %s has none", container.Name, pod.Name), "deploy the pipeline again"}
+		return Check{name, CheckFailed, fmt.Sprintf("container %s of %s has none", container.Name, owner), "deploy the pipeline again"}
 	}
 	return Check{Name: name, State: CheckOK, Detail: strings.Join(container.Lifecycle.PreStop.Exec.Command, " ")}
 }
 
-func checkSidecar(pod *corev1.Pod) Check {
+func checkSidecar(owner string, spec *corev1.PodSpec) Check {
 	const name = "sidecar"
-	for i := range pod.Spec.InitContainers {
-		if pod.Spec.InitContainers[i].Name == identity.SidecarName {
-			return Check{Name: name, State: CheckOK, Detail: strings.Join(pod.Spec.InitContainers[i].Command, " ")}
+	for i := range spec.InitContainers {
+		if spec.InitContainers[i].Name == identity.SidecarName {
+			return Check{Name: name, State: CheckOK, Detail: strings.Join(spec.InitContainers[i].Command, " ")}
 		}
 	}
-	return Check{name, CheckWarning, "pod " + pod.Name + " has none", "exits and crashes are reported by pipelinectl serve only; see parameter sidecar"}
+	return Check{name, CheckWarning, owner + " has none", "exits and crashes are reported by pipelinectl serve only; see parameter sidecar"}
 }
 
 func checkEnvironment(container *corev1.Container) Check {
@@ -92,9 +102,13 @@ func checkTermination(attempt *diagnostics.Pod, pod *corev1.Pod) Check {
 	return Check{Name: name, State: CheckOK, Detail: fmt.Sprintf("took %s of a grace period of %d s", took.Round(time.Second), grace)}
 }
 
+// checkReads is about who asks: what it could not read it cannot judge.
 func checkReads(run *diagnostics.Run) Check {
+	const name = "what is read from here"
 	if len(run.Problems) > 0 {
-		return Check{"permissions", CheckWarning, strings.Join(run.Problems, "; "), "a service account needs the Role in deploy/"}
+		return Check{name, CheckWarning, strings.Join(run.Problems, "; "), "ask for the Role in deploy/"}
 	}
-	return Check{Name: "permissions", State: CheckOK, Detail: "Job, pods, logs and events can be read from here"}
+	return Check{Name: name, State: CheckOK, Detail: "Job, pods, logs and events"}
 }
+
+func accountOf(spec *corev1.PodSpec) string { return cmp.Or(spec.ServiceAccountName, "default") }

@@ -513,11 +513,12 @@ func TestQueuedRuns(t *testing.T) {
 		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: identity.ContainerName, State: state}}}
 	}
 	cases := map[string]struct {
-		reason  string
-		pod     *corev1.PodStatus
-		edit    func(*batchv1.Job)
-		want    string
-		started bool
+		reason string
+		// older is an attempt before the pod.
+		older, pod *corev1.PodStatus
+		edit       func(*batchv1.Job)
+		want       string
+		started    bool
 	}{
 		"NoPod":       {reason: "the controller has not got to it", want: "its pod is not made yet"},
 		"Suspended":   {reason: "somebody has suspended the Job", edit: func(job *batchv1.Job) { job.Spec.Suspend = new(true) }, want: "the Job is suspended"},
@@ -525,8 +526,23 @@ func TestQueuedRuns(t *testing.T) {
 		"Creating":    {reason: "this is no news", pod: new(state(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}})), want: "waits for a node"},
 		"Unscheduled": {reason: "the scheduler says why", pod: &corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes"}}}, want: "Unschedulable: 0/3 nodes"},
 		"Running":     {reason: "it has started", pod: new(state(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})), started: true},
-		"Ended":       {reason: "an attempt has started and ended", pod: new(state(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}})), started: true},
-		"Finished":    {reason: "the run is over", edit: func(job *batchv1.Job) { condition(job, batchv1.JobFailed) }, started: true},
+		"Ended":       {reason: "an attempt has started and ended", pod: new(state(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.Now()}})), started: true},
+		"Sidecar": {
+			reason: "it runs before the main container does, whose image is not there", want: "ErrImagePull: not found",
+			pod: &corev1.PodStatus{
+				InitContainerStatuses: []corev1.ContainerStatus{{Name: identity.SidecarName, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}}},
+				ContainerStatuses:     []corev1.ContainerStatus{{Name: identity.ContainerName, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not found"}}}},
+			},
+		},
+		"StartError": {
+			reason: "the record says queued too, until the Job is decided", want: "StartError: no such file",
+			pod: new(state(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: "no such file", StartedAt: metav1.Unix(0, 0)}})),
+		},
+		"Newest": {
+			reason: "the attempt before it is over", want: "Unschedulable: 0/3 nodes", older: new(state(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}})),
+			pod: &corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes"}}},
+		},
+		"Finished": {reason: "the run is over", edit: func(job *batchv1.Job) { condition(job, batchv1.JobFailed) }, started: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -534,7 +550,10 @@ func TestQueuedRuns(t *testing.T) {
 			w := newWorld(t)
 			run, job := w.start(t)
 			if tc.pod != nil {
-				w.addPod(t, "p", job, 1, *tc.pod)
+				w.addPod(t, "p", job, 2, *tc.pod)
+			}
+			if tc.older != nil {
+				w.addPod(t, "a", job, 1, *tc.older)
 			}
 			if tc.edit != nil {
 				w.kube.change("jobs", run.JobName, func(o object) {

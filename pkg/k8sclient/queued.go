@@ -18,7 +18,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// QueuedRun is a run of which no container has started.
+// QueuedRun is a run whose main container has not started.
 type QueuedRun struct {
 	RunID string              `json:"runId"`
 	State omapi.PipelineState `json:"pipelineState"`
@@ -63,19 +63,19 @@ func (c *Client) QueuedRuns(ctx context.Context, fqn string) ([]QueuedRun, error
 	return out, nil
 }
 
-// waiting says whether a container of the Job's has ever started, and if not, why.
+// waiting says whether a main container of the Job's has ever started, and if not, why: its sidecar starts before it.
 func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, reason string, err error) {
 	pods, err := c.podsOf(ctx, job)
 	if err != nil {
 		return false, "", err
 	}
 	for i := range pods {
-		if diagnostics.AnyStarted(&pods[i]) {
+		if diagnostics.MainStarted(&pods[i]) {
 			return true, "", nil
 		}
 	}
 	if len(pods) > 0 {
-		return false, c.podReason(ctx, &pods[0]), nil
+		return false, c.podReason(ctx, &pods[len(pods)-1]), nil
 	}
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return false, "the Job is suspended", nil
@@ -90,6 +90,9 @@ func (c *Client) podReason(ctx context.Context, pod *corev1.Pod) string {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := status.State.Waiting; w != nil && w.Reason != "PodInitializing" && w.Reason != "ContainerCreating" {
 			return strings.TrimSuffix(fmt.Sprintf("%s: %s", w.Reason, w.Message), ": ")
+		}
+		if t := status.State.Terminated; t != nil && t.Reason != "Completed" { // An init container, or one that could not be started.
+			return strings.TrimSuffix(fmt.Sprintf("%s: %s", t.Reason, t.Message), ": ")
 		}
 	}
 	for _, condition := range pod.Status.Conditions {

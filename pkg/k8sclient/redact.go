@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -31,13 +31,13 @@ func (c *Client) SecretValues(ctx context.Context, fqn string) ([]string, error)
 // secretValues are what a pipeline's runs are given in secret, and were: an old run's log shows an old token. So the
 // Secrets of earlier revisions are read too, and those of an application's runs.
 func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) ([]string, error) {
-	list, err := c.secrets().list(ctx, pipelineSelector(names))
+	list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pipelineSelector(names)})
 	if err != nil {
 		return nil, c.failed("list the Secrets of pipeline "+pipeline.FQN()+", whose values are hidden in logs", err)
 	}
 	var values []string
-	for _, o := range list {
-		secret, _ := o.(*corev1.Secret)
+	for i := range list.Items {
+		secret := &list.Items[i]
 		if !owned(secret, pipeline.FQN()) {
 			continue
 		}
@@ -46,7 +46,7 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 		}
 		overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
 		if err != nil {
-			return nil, fmt.Errorf("secret %s: %w", o.GetName(), err)
+			return nil, fmt.Errorf("secret %s: %w", list.Items[i].Name, err)
 		}
 		values = append(values, overlay.Values()...)
 		for key, value := range secret.Data {

@@ -645,7 +645,7 @@ func TestStatusWithoutRecord(t *testing.T) {
 		"NoPod":    {reason: "the controller has not got to it", want: omapi.StateQueued, cause: "its pod is not made yet"},
 		"Pending":  {reason: "no container has started", pod: pod(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}), want: omapi.StateQueued, cause: "ErrImagePull"},
 		"Running":  {reason: "a container has started", pod: pod(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), want: omapi.StateRunning},
-		"Retrying": {reason: "an attempt has ended, and the Job goes on", pod: pod(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}), want: omapi.StateRunning},
+		"Retrying": {reason: "an attempt has ended, and the Job goes on", pod: pod(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, StartedAt: ended}}), want: omapi.StateRunning},
 		"Complete": {reason: "the Job decides", edit: over(batchv1.JobComplete), want: omapi.StateSuccess, ended: true},
 		"Failed":   {reason: "with what the Job says", edit: over(batchv1.JobFailed), want: omapi.StateFailed, cause: "BackoffLimitExceeded: too often", ended: true},
 		"Stopped":  {reason: "a person has ended it", edit: func(job *batchv1.Job) { job.Annotations[identity.AnnotationStopRequested] = "2026-01-02T03:04:05Z" }, want: omapi.StateStopped},

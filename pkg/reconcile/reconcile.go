@@ -6,17 +6,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
@@ -34,13 +37,20 @@ const (
 
 	firstRetry   = 200 * time.Millisecond
 	longestRetry = 30 * time.Second
+	// unknownRetry is when a run is looked at again whose pipeline OpenMetadata does not know: what stands in front of a
+	// server that restarts answers 404 too, and a pipeline can come back.
+	unknownRetry = 3 * time.Minute
+	// syncTimeout bounds how long Jobs and Pods may take to be seen for the first time.
+	syncTimeout = 2 * time.Minute
 )
 
 // Options are what a reconciler needs. All but the intervals must be set.
 type Options struct {
-	Kube   kubernetes.Interface
-	Reader diagnostics.Reader
-	Server *omapi.Client
+	Kube kubernetes.Interface
+	// Metadata lists objects of which names and labels are enough.
+	Metadata metadata.Interface
+	Reader   diagnostics.Reader
+	Server   *omapi.Client
 	// Namespace is where the pipelines run.
 	Namespace string
 	// Secrets are the values that must not be shown of the logs of a pipeline's runs.
@@ -59,65 +69,118 @@ type Reconciler struct {
 	Options
 
 	queue workqueue.TypedRateLimitingInterface[types.UID]
-	mu    sync.Mutex // guards runs
+	mu    sync.Mutex // guards runs and watchErrors
 	runs  map[types.UID]*run
+	// watchErrors is why a kind, such as Jobs, could not be watched when it was last tried.
+	watchErrors map[string]error
+	// swept says that all records were looked at once; only the sweep has it.
+	swept bool
+
+	syncTimeout, unknownRetry, sweepTimeout time.Duration
 }
 
 // New makes a reconciler; Run starts it.
 func New(options Options) *Reconciler {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](firstRetry, longestRetry)
 	return &Reconciler{
-		Options: options,
-		queue:   workqueue.NewTypedRateLimitingQueue(limiter),
-		runs:    map[types.UID]*run{},
+		Options:      options,
+		queue:        workqueue.NewTypedRateLimitingQueue(limiter),
+		runs:         map[types.UID]*run{},
+		watchErrors:  map[string]error{},
+		syncTimeout:  syncTimeout,
+		unknownRetry: unknownRetry,
+		sweepTimeout: max(options.SweepInterval, leastSweepTime),
 	}
 }
 
-// Run works until the context ends. What is not reported by then is found again at the next start: the record in
-// OpenMetadata is all that is remembered.
+// Run works until the context ends; it can be called once. What is not reported by then is found again at the next start:
+// the record in OpenMetadata is all that is remembered. It is an error if Jobs and Pods cannot be seen.
 func (r *Reconciler) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	factory := informers.NewSharedInformerFactoryWithOptions(r.Kube, 0,
 		informers.WithNamespace(r.Namespace),
 		informers.WithTweakListOptions(func(options *metav1.ListOptions) { options.LabelSelector = identity.LabelPipeline }),
 		informers.WithTransform(withoutManagedFields),
 	)
-	jobs, pods := factory.Batch().V1().Jobs().Informer(), factory.Core().V1().Pods().Informer()
-	if _, err := jobs.AddEventHandler(r.jobHandler()); err != nil {
-		return fmt.Errorf("watch Jobs: %w", err)
+	var wg sync.WaitGroup
+	defer func() {
+		cancel()
+		factory.Shutdown()
+		r.queue.ShutDown()
+		wg.Wait()
+	}()
+	watches := map[string]watched{
+		"Jobs": {factory.Batch().V1().Jobs().Informer(), r.jobHandler()},
+		"Pods": {factory.Core().V1().Pods().Informer(), r.podHandler()},
 	}
-	if _, err := pods.AddEventHandler(r.podHandler()); err != nil {
-		return fmt.Errorf("watch Pods: %w", err)
-	}
-	for kind, informer := range map[string]cache.SharedIndexInformer{"Jobs": jobs, "Pods": pods} {
-		err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-			if ctx.Err() == nil {
-				r.Log.Error("cannot watch "+kind+"; the Role in deploy/ allows it", "namespace", r.Namespace, "error", err)
-			}
-		})
-		if err != nil {
+	for kind, watch := range watches {
+		_, err := watch.informer.AddEventHandler(watch.handler)
+		if err := errors.Join(err, watch.informer.SetWatchErrorHandlerWithContext(r.watchFailed(kind))); err != nil {
 			return fmt.Errorf("watch %s: %w", kind, err)
 		}
 	}
 	factory.StartWithContext(ctx)
-	defer factory.Shutdown()
-	if !cache.WaitForCacheSync(ctx.Done(), jobs.HasSynced, pods.HasSynced) {
-		return nil // The context ended.
+	// It asks by itself what it needs, so it does not wait for the watches.
+	wg.Go(func() { wait.UntilWithContext(ctx, r.sweep, r.SweepInterval) })
+	if err := r.awaitSync(ctx, watches); err != nil || ctx.Err() != nil {
+		return err
 	}
-	r.Log.Info("watching", "namespace", r.Namespace, "jobs", len(jobs.GetStore().List()))
-	var wg sync.WaitGroup
+	r.Log.Info("watching", "namespace", r.Namespace, "jobs", len(watches["Jobs"].informer.GetStore().List()))
 	for range r.Workers {
 		wg.Go(func() {
 			for r.next(ctx) {
 			}
 		})
 	}
-	wg.Go(func() { wait.UntilWithContext(ctx, r.sweep, r.SweepInterval) })
 	<-ctx.Done()
-	r.queue.ShutDown()
-	wg.Wait()
 	return nil
+}
+
+type watched struct {
+	informer cache.SharedIndexInformer
+	handler  cache.ResourceEventHandler
+}
+
+// watchFailed keeps why a kind cannot be watched, and logs it. The watch is tried again by who calls.
+func (r *Reconciler) watchFailed(kind string) cache.WatchErrorHandlerWithContext {
+	return func(ctx context.Context, _ *cache.Reflector, err error) {
+		if ctx.Err() != nil || errors.Is(err, io.EOF) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+			return // An API server ends every watch after a while.
+		}
+		err = r.watchError(kind, err)
+		r.mu.Lock()
+		r.watchErrors[kind] = err
+		r.mu.Unlock()
+		r.Log.Error("a watch broke off, and is tried again", "error", err)
+	}
+}
+
+func (r *Reconciler) watchError(kind string, err error) error {
+	advice := "check that the API server is reachable"
+	if apierrors.IsForbidden(err) {
+		advice = "give the service account the Role in deploy/"
+	}
+	return fmt.Errorf("cannot watch %s in namespace %s: %w; %s", kind, r.Namespace, err, advice)
+}
+
+// awaitSync is an error where a kind cannot be seen in time; who runs this process is to notice.
+func (r *Reconciler) awaitSync(ctx context.Context, watches map[string]watched) error {
+	limited, cancel := context.WithTimeout(ctx, r.syncTimeout)
+	defer cancel()
+	var errs []error
+	for kind, watch := range watches {
+		if cache.WaitForCacheSync(limited.Done(), watch.informer.HasSynced) || watch.informer.HasSynced() || ctx.Err() != nil {
+			continue
+		}
+		r.mu.Lock()
+		err := r.watchErrors[kind]
+		r.mu.Unlock()
+		if err == nil {
+			err = r.watchError(kind, fmt.Errorf("no answer for %s", r.syncTimeout))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // withoutManagedFields saves memory: they are as large as the rest.
@@ -156,10 +219,27 @@ func (r *Reconciler) podHandler() cache.ResourceEventHandler {
 		UpdateFunc: func(_, object any) { seen(object) },
 		DeleteFunc: func(object any) {
 			if pod, ok := deleted[*corev1.Pod](object); ok {
-				r.change(jobOf(pod), func(run *run) { run.pods[pod.UID], run.podsGone[pod.UID] = pod, true })
+				r.podGone(pod)
 			}
 		},
 	}
+}
+
+// podGone is for a pod that was deleted. Its Job may have gone first, and its run be dealt with: then nothing is kept.
+func (r *Reconciler) podGone(pod *corev1.Pod) {
+	uid := jobOf(pod)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known, ok := r.runs[uid]
+	if !ok {
+		return
+	}
+	known.pods[pod.UID], known.podsGone[pod.UID] = pod, true
+	if known.job == nil && len(known.podsGone) == len(known.pods) {
+		delete(r.runs, uid)
+		return
+	}
+	r.queue.Add(uid)
 }
 
 // deleted gives the last that was seen of an object.
@@ -208,27 +288,52 @@ func (r *Reconciler) next(ctx context.Context) bool {
 	}
 	r.mu.Unlock()
 	if !ok || snapshot.job == nil {
+		r.queue.Forget(uid)
 		return true
 	}
 	again, err := r.reconcile(ctx, known, &snapshot)
+	if err == nil && snapshot.unknown {
+		r.remember(known, func(run *run) { run.unknown = false })
+	}
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, omapi.ErrNotFound):
-		r.log(&snapshot).Warn("OpenMetadata does not know the pipeline: its runs are not reported", "error", err)
-		r.forget(uid)
+		again = r.unknown(uid, known, err)
 	case err != nil:
 		r.log(&snapshot).Error("the run's state is not reported yet", "error", err)
 		r.queue.AddRateLimited(uid)
 		return true
-	case again > 0:
-		r.queue.AddAfter(uid, again)
 	case snapshot.verified:
 		r.forget(uid)
+	}
+	if again > 0 {
+		r.queue.AddAfter(uid, again)
 	}
 	r.queue.Forget(uid)
 	return true
 }
 
+// unknown keeps a run whose pipeline OpenMetadata does not know for a later look, as long as its Job is there, and says
+// so once for each pipeline.
+func (r *Reconciler) unknown(uid types.UID, known *run, err error) (again time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	said := false
+	for _, other := range r.runs {
+		said = said || other.unknown && other.fqn() == known.fqn()
+	}
+	known.unknown = true
+	if !said {
+		r.log(known).Warn("OpenMetadata does not know the pipeline: its runs are not reported", "error", err, "nextTry", r.unknownRetry.String())
+	}
+	if known.jobGone {
+		delete(r.runs, uid) // The sweep finds the record, if it comes back.
+		return 0
+	}
+	return r.unknownRetry
+}
+
+// forget drops a run that is over, or remembers that there is nothing more to do for it while its Job is there.
 func (r *Reconciler) forget(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -15,7 +15,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -84,16 +83,29 @@ func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	return w
 }
 
+// reconciler is one in a hurry, which keeps its log.
+func (w *world) reconciler() (*Reconciler, *logged) {
+	var log logged
+	r := New(Options{
+		Kube: w.kube, Metadata: metadataOf(w.kube), Reader: cluster{w.kube}, Server: w.client, Namespace: namespace, Workers: 2,
+		Secrets: func(context.Context, string) ([]string, error) { return nil, nil },
+		Log:     slog.New(slog.NewTextHandler(&log, nil)), SweepInterval: 50 * time.Millisecond, SweepAge: time.Minute,
+	})
+	r.unknownRetry, r.syncTimeout = 100*time.Millisecond, hang
+	return r, &log
+}
+
 // run starts a reconciler that ends with the test, or earlier.
 func (w *world) run(t *testing.T) (stop func()) {
 	t.Helper()
+	r, _ := w.reconciler()
+	return start(t, r)
+}
+
+func start(t *testing.T, r *Reconciler) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	r := New(Options{
-		Kube: w.kube, Reader: cluster{w.kube}, Server: w.client, Namespace: namespace, Workers: 2,
-		Secrets: func(context.Context, string) ([]string, error) { return nil, nil },
-		Log:     slog.New(slog.DiscardHandler), SweepInterval: 50 * time.Millisecond, SweepAge: time.Minute,
-	})
 	go func() { ended <- r.Run(ctx) }()
 	stop = func() {
 		cancel()
@@ -292,46 +304,4 @@ func TestReportsUntilItIsDelivered(t *testing.T) {
 	w.run(t)
 	run := w.await(t, "failed")
 	assert.Len(t, run.Rows, 1)
-}
-
-func TestPipelineThatOpenMetadataDoesNotKnow(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	require.NoError(t, w.kube.Tracker().Add(w.job(func(job *batchv1.Job) {
-		condition(batchv1.JobFailed)(job)
-		job.Annotations[identity.AnnotationFQN] = "svc.gone"
-	})))
-	w.run(t)
-	asked := func() int {
-		requests, err := w.Requests(admin.RequestFilter{Path: "svc.gone"})
-		require.NoError(t, err)
-		return len(requests)
-	}
-	require.Eventually(t, func() bool { return asked() > 0 }, hang, 10*time.Millisecond)
-	assert.Never(t, func() bool { return asked() > 2 }, quiet, quiet/10, "it does not become known")
-}
-
-func TestSweep(t *testing.T) {
-	t.Parallel()
-	deployed := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Name: "om-config-nightly", Namespace: namespace, Labels: labels.Set{identity.LabelPipeline: "nightly"}, Annotations: map[string]string{identity.AnnotationFQN: "svc.nightly"},
-	}}
-	w := newWorld(t, deployed)
-	put := func(state omapi.PipelineState, timestamp int64) string {
-		id := uuid.NewString()
-		require.NoError(t, w.client.PutStatus(t.Context(), w.fqn, &omapi.PipelineStatus{RunID: id, State: state, Timestamp: timestamp, StartDate: timestamp}))
-		return id
-	}
-	running, queued, done := put(omapi.StateRunning, started+1), put(omapi.StateQueued, started+2), put(omapi.StateSuccess, started+3)
-	young := put(omapi.StateQueued, time.Now().UnixMilli())
-	w.write(t, omapi.StateRunning)
-	require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
-	w.run(t)
-	state := func(id string) string { return w.Run(t, w.fqn, id).State }
-	require.Eventually(t, func() bool { return state(running) == "failed" && state(queued) == "failed" }, hang, 10*time.Millisecond, "runs without a Job are over")
-	assert.Never(t, func() bool { return state(young) != "queued" || state(w.runID) != "running" }, quiet, quiet/10)
-	assert.Equal(t, "success", state(done))
-	assert.Equal(t, "queued", state(young), "its Job is about to be made")
-	assert.Equal(t, "running", state(w.runID), "it has a Job")
-	assert.Contains(t, w.Run(t, w.fqn, running).Cause.Error, "no Job of this run is left in namespace pipelines")
 }

@@ -33,6 +33,7 @@ const reporter = "pipelinectl serve"
 // reconcile brings the record of a run up to date, and says after which time to look again; zero for when it changes.
 func (r *Reconciler) reconcile(ctx context.Context, known, seen *run) (time.Duration, error) {
 	if seen.verified || seen.fqn() == "" {
+		seen.verified = true // A Job of no pipeline has no record.
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
@@ -160,10 +161,16 @@ func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.O
 	return 0, nil
 }
 
+// finding is what is known of a run that has ended, without its cause.
+func (r *run) finding(outcome report.Outcome) report.Finding {
+	finding := report.FindingOf(r.job, outcome)
+	finding.Ended, finding.Since = r.ended(), r.mainStarted()
+	return finding
+}
+
 // reportEnd collects the cause only where the record lacks one: most runs end as their workflow says.
 func (r *Reconciler) reportEnd(ctx context.Context, seen *run, outcome report.Outcome) (report.Result, error) {
-	finding := report.FindingOf(seen.job, outcome)
-	finding.Ended, finding.Since = seen.ended(), seen.mainStarted()
+	finding := seen.finding(outcome)
 	if outcome != report.Complete {
 		missing, err := report.Missing(ctx, r.Server, finding, diagnostics.StepName)
 		if err != nil {
@@ -194,7 +201,7 @@ func lost(namespace string) *omapi.StepSummary {
 		Failures: []omapi.StackTraceError{{
 			Name:       string(diagnostics.CategoryUnknown),
 			Error:      "no Job of this run is left in namespace " + namespace + ": how it ended is not known; run the pipeline again",
-			StackTrace: "Reported by: " + reporter + "\nThe Job was looked for by its label " + identity.LabelRunID + " and by its UID.",
+			StackTrace: "Reported by: " + reporter + "\nIts Job and its pods were looked for by label " + identity.LabelRunID + " and by the Job's UID.",
 		}},
 	}
 }

@@ -4,30 +4,54 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/pager"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// sweptRuns is how many of a pipeline's latest runs are looked at.
-const sweptRuns = 100
+const (
+	// firstRecords is how many of a pipeline's latest records the first sweep looks at, latestRecords each other: what
+	// happens while this process runs, it mostly sees. A record may hold a long log.
+	firstRecords, latestRecords = 100, 10
+	// leastSweepTime is what a sweep may take at least, however short the interval.
+	leastSweepTime = time.Minute
+	// givesUp is after how many pipelines in a row it is the server that fails, not a pipeline.
+	givesUp = 3
 
+	// unended selects the pods that may still run.
+	unended = "status.phase!=Succeeded,status.phase!=Failed"
+)
+
+// openRun is a run whose record is queued or running.
 type openRun struct {
-	fqn    string
-	record omapi.PipelineStatus
+	fqn, id   string
+	timestamp int64
 }
 
-// sweep ends the records of runs that go on in OpenMetadata, but have no Job.
+// sweep looks at the records of all deployed pipelines. It ends those of runs that go on in OpenMetadata, but have neither
+// a Job nor a pod; those that contradict a Job which has decided, it has reported again.
 func (r *Reconciler) sweep(ctx context.Context) {
-	open, err := r.openRuns(ctx)
+	// What hangs must not keep the next sweep from being made.
+	ctx, cancel := context.WithTimeout(ctx, r.sweepTimeout)
+	defer cancel()
+	pipelines, err := r.list(ctx, corev1.SchemeGroupVersion.WithResource("configmaps"), "")
+	if err != nil {
+		r.Log.Error("runs without a Job are not looked for", "error", err)
+		return
+	}
+	open, err := r.openRuns(ctx, pipelines)
 	if err != nil {
 		r.Log.Error("not all runs could be looked at", "error", err)
 	}
@@ -35,85 +59,170 @@ func (r *Reconciler) sweep(ctx context.Context) {
 		return
 	}
 	// After the records: a Job is made after its run's record is.
-	jobs, err := r.runIDs(ctx)
+	there, err := r.runsThere(ctx)
 	if err != nil {
 		r.Log.Error("runs without a Job are not looked for", "error", err)
 		return
 	}
 	for _, run := range open {
-		if jobs[run.record.RunID] {
-			continue
+		if !there[run.id] {
+			r.endLost(ctx, run)
 		}
-		r.endLost(ctx, run)
 	}
 }
 
 func (r *Reconciler) endLost(ctx context.Context, run openRun) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	log := r.Log.With("pipeline", run.fqn, "runId", run.record.RunID)
+	log := r.Log.With("pipeline", run.fqn, "runId", run.id)
 	result, err := report.Report(ctx, r.Server, report.Finding{
-		FQN: run.fqn, RunID: run.record.RunID, Timestamp: run.record.Timestamp, Outcome: report.Failed, Step: lost(r.Namespace),
+		FQN: run.fqn, RunID: run.id, Timestamp: run.timestamp, Outcome: report.Lost, Step: lost(r.Namespace),
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		log.Error("a run without a Job is not ended", "error", err)
-		return
+	case result.Written:
+		log.Info("a run without a Job is ended", "state", result.State)
 	}
-	log.Info("a run without a Job is ended", "state", result.State)
 }
 
-// openRuns are runs of the deployed pipelines that are queued or running, and not just about to get their Job.
-func (r *Reconciler) openRuns(ctx context.Context) ([]openRun, error) {
+// openRuns are runs of the pipelines that are queued or running, and not just about to get their Job.
+func (r *Reconciler) openRuns(ctx context.Context, pipelines []metav1.PartialObjectMetadata) ([]openRun, error) {
+	limit := latestRecords
+	if !r.swept {
+		limit = firstRecords
+	}
+	ended := r.endedRuns()
+	// If the time is too short for all, it is not always the same that are left out.
+	rand.Shuffle(len(pipelines), func(i, j int) { //nolint:gosec // Nobody gains by guessing it.
+		pipelines[i], pipelines[j] = pipelines[j], pipelines[i]
+	})
 	var (
-		open []openRun
-		errs []error
+		open     []openRun
+		errs     []error
+		failures int
 	)
-	err := r.each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return r.Kube.CoreV1().ConfigMaps(r.Namespace).List(ctx, options)
-	}, func(object runtime.Object) error {
-		configMap, ok := object.(*corev1.ConfigMap)
-		if !ok || configMap.Annotations[identity.AnnotationFQN] == "" {
-			return nil
+	for i := range pipelines {
+		fqn := pipelines[i].Annotations[identity.AnnotationFQN]
+		if fqn == "" {
+			continue
 		}
-		fqn := configMap.Annotations[identity.AnnotationFQN]
-		records, err := r.Server.ListStatuses(ctx, fqn, sweptRuns)
-		if errors.Is(err, omapi.ErrNotFound) {
-			return nil // Deleted in OpenMetadata: nobody sees its runs.
+		records, err := r.records(ctx, fqn, limit)
+		switch {
+		case errors.Is(err, omapi.ErrNotFound):
+			continue // Deleted in OpenMetadata: nobody sees its runs.
+		case errors.Is(err, omapi.ErrUnauthorized), errors.Is(err, omapi.ErrForbidden), ctx.Err() != nil:
+			return open, err // It would be the same for each pipeline.
+		case err != nil:
+			errs = append(errs, err)
+			if failures++; failures == givesUp {
+				return open, errors.Join(errs...)
+			}
+			continue
 		}
-		if omapi.Retryable(err) {
-			return err // It would be the same for each pipeline.
-		}
-		errs = append(errs, err)
-		for i := range records {
-			began := time.UnixMilli(records[i].Timestamp)
-			// What is older than the deployment is of whoever ran the pipeline before.
-			ours := began.After(configMap.CreationTimestamp.Time) && time.Since(began) > r.SweepAge
-			if ours && records[i].RunID != "" && !records[i].State.Terminal() {
-				open = append(open, openRun{fqn: fqn, record: records[i]})
+		failures = 0
+		for j := range records {
+			record := &records[j]
+			if known, ok := ended[record.RunID]; ok {
+				r.recheck(&known, record)
+			} else if r.isOpen(record, pipelines[i].CreationTimestamp.Time) {
+				open = append(open, openRun{fqn: fqn, id: record.RunID, timestamp: record.Timestamp})
 			}
 		}
-		return nil
-	})
-	return open, errors.Join(append(errs, err)...)
+	}
+	r.swept = true
+	return open, errors.Join(errs...)
 }
 
-// runIDs are the ids of all runs that have a Job.
-func (r *Reconciler) runIDs(ctx context.Context) (map[string]bool, error) {
+func (r *Reconciler) records(ctx context.Context, fqn string, limit int) ([]omapi.PipelineStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	return r.Server.ListStatuses(ctx, fqn, limit)
+}
+
+// isOpen leaves out what is older than the deployment: it is of whoever ran the pipeline before.
+func (r *Reconciler) isOpen(record *omapi.PipelineStatus, deployed time.Time) bool {
+	began := time.UnixMilli(record.Timestamp)
+	return record.RunID != "" && !record.State.Terminal() && began.After(deployed) && time.Since(began) > r.SweepAge
+}
+
+// endedRuns are the runs by their id whose end is reported and whose Job is still there.
+func (r *Reconciler) endedRuns() map[string]run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]run{}
+	for _, known := range r.runs {
+		if known.verified && known.fqn() != "" {
+			out[report.RunIDOf(known.job)] = known.snapshot()
+		}
+	}
+	return out
+}
+
+// recheck has a run reported again whose record is not as it was left: a node that was cut off, or a workflow that was
+// slow, has written late.
+func (r *Reconciler) recheck(seen *run, record *omapi.PipelineStatus) {
+	finding := seen.finding(seen.outcome())
+	if finding.Outcome != report.Complete {
+		finding.Step = &omapi.StepSummary{Name: diagnostics.StepName}
+	}
+	if _, changed := report.Merge(record, finding); !changed {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known, ok := r.runs[seen.job.UID]; ok {
+		known.verified = false
+		r.queue.Add(seen.job.UID)
+	}
+}
+
+// runsThere are the ids of all runs that are left to others: they have a Job, or a pod that has not ended though its Job
+// was deleted, or their end is being reported.
+func (r *Reconciler) runsThere(ctx context.Context) (map[string]bool, error) {
+	jobs, err := r.list(ctx, batchv1.SchemeGroupVersion.WithResource("jobs"), "")
+	if err != nil {
+		return nil, err
+	}
+	pods, err := r.list(ctx, corev1.SchemeGroupVersion.WithResource("pods"), unended)
+	if err != nil {
+		return nil, err
+	}
 	out := map[string]bool{}
-	err := r.each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return r.Kube.BatchV1().Jobs(r.Namespace).List(ctx, options)
-	}, func(object runtime.Object) error {
-		if job, ok := object.(*batchv1.Job); ok {
-			out[report.RunIDOf(job)] = true
+	for i := range jobs {
+		out[report.RunIDOf(&batchv1.Job{ObjectMeta: jobs[i].ObjectMeta})] = true
+	}
+	for i := range pods {
+		// As for a Job: the label that its template has, else the UID of the Job.
+		owner := batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: types.UID(diagnostics.JobUID(&corev1.Pod{ObjectMeta: pods[i].ObjectMeta})), Labels: pods[i].Labels}}
+		if deleted := pods[i].DeletionTimestamp; deleted == nil || time.Since(deleted.Time) < deletionSlack {
+			out[report.RunIDOf(&owner)] = true
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, known := range r.runs {
+		if known.job != nil && !known.verified {
+			out[report.RunIDOf(known.job)] = true
+		}
+	}
+	return out, nil
+}
+
+// list gives the metadata of all objects of a kind that belong to a pipeline.
+func (r *Reconciler) list(ctx context.Context, resource schema.GroupVersionResource, fieldSelector string) ([]metav1.PartialObjectMetadata, error) {
+	var out []metav1.PartialObjectMetadata
+	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return r.Metadata.Resource(resource).Namespace(r.Namespace).List(ctx, options)
+	})
+	err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: identity.LabelPipeline, FieldSelector: fieldSelector}, func(object runtime.Object) error {
+		if item, ok := object.(*metav1.PartialObjectMetadata); ok {
+			out = append(out, *item)
 		}
 		return nil
 	})
-	return out, err
-}
-
-func (r *Reconciler) each(ctx context.Context, list func(context.Context, metav1.ListOptions) (runtime.Object, error), do func(runtime.Object) error) error {
-	if err := pager.New(list).EachListItem(ctx, metav1.ListOptions{LabelSelector: identity.LabelPipeline}, do); err != nil {
-		return fmt.Errorf("go through the pipelines of namespace %s: %w", r.Namespace, err)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the %s of the pipelines in namespace %s: %w", resource.Resource, r.Namespace, err)
 	}
-	return nil
+	return out, nil
 }

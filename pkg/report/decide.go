@@ -36,6 +36,8 @@ func rules() []rule {
 		{Complete, []omapi.PipelineState{none, queued, running, superseded}, success},
 		{Failed, []omapi.PipelineState{none, queued, running, success, partial, superseded}, failed},
 		{Stopped, []omapi.PipelineState{none, queued, running, superseded}, stopped},
+		// Nobody knows how it ended, so whoever knew and wrote it is right.
+		{Lost, []omapi.PipelineState{queued, running}, failed},
 	}
 }
 

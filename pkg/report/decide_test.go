@@ -65,6 +65,17 @@ func TestDecide(t *testing.T) {
 			reason:  "stopped is terminal: the Job of a killed run fails too",
 			outcome: Failed, recorded: []omapi.PipelineState{stopped}, want: stopped,
 		},
+		"Lost": {
+			reason:  "a run of which nothing is left goes on no more",
+			outcome: Lost, recorded: []omapi.PipelineState{queued, running, failed}, want: failed,
+		},
+		"LostSuccess": {
+			reason:  "it ended, and its Job was deleted, between the look at its record and the look for its Job",
+			outcome: Lost, recorded: []omapi.PipelineState{success}, want: success,
+		},
+		"LostPartial": {reason: "as a success", outcome: Lost, recorded: []omapi.PipelineState{partial}, want: partial},
+		"LostStopped": {reason: "the kill took the Job along", outcome: Lost, recorded: []omapi.PipelineState{stopped}, want: stopped},
+		"LostUnknown": {reason: "there is no run to end", outcome: Lost, recorded: []omapi.PipelineState{none}, want: none},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

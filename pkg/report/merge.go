@@ -27,8 +27,9 @@ func Merge(record *omapi.PipelineStatus, finding Finding) (*omapi.PipelineStatus
 		}
 		merged.EndDate, changed = ended.UnixMilli(), true
 	}
-	// A final state that has its cause misses nothing, and a success needs none.
-	explained := !changed && merged.State.Terminal() && (record.Cause() != "" || merged.State == omapi.StateSuccess || merged.State == omapi.StatePartialSuccess)
+	// A final state that has its cause misses nothing, and a success needs none; that a run is lost is no cause.
+	explained := !changed && (finding.Outcome == Lost ||
+		merged.State.Terminal() && (record.Cause() != "" || merged.State == omapi.StateSuccess || merged.State == omapi.StatePartialSuccess))
 	if finding.Step != nil && !explained && !hasStep(record.Steps, finding.Step.Name) {
 		merged.Steps = append(slices.Clone(record.Steps), contradicted(*finding.Step, recorded, merged.State))
 		changed = true

@@ -24,10 +24,12 @@ const (
 	Failed    Outcome = "failed"
 	// Stopped by a person.
 	Stopped Outcome = "stopped"
+	// Lost: neither a Job nor a pod of the run is left that could tell how it ended.
+	Lost Outcome = "lost"
 )
 
 // Final says whether no later state of the Job can change the outcome.
-func (o Outcome) Final() bool { return o == Complete || o == Failed || o == Stopped }
+func (o Outcome) Final() bool { return o == Complete || o == Failed || o == Stopped || o == Lost }
 
 // OutcomeOf reads a Job. FailureTarget and SuccessCriteriaMet count: they come when it is decided, while pods still end.
 func OutcomeOf(job *batchv1.Job) Outcome {

@@ -107,6 +107,33 @@ func workflowRecord(state string) map[string]any {
 	}
 }
 
+// TestLostRun: who finds neither a Job nor a pod knows nothing better than what is written.
+func TestLostRun(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		before string
+		want   string
+	}{
+		"Running": {reason: "it goes on no more", before: "running", want: "failed"},
+		"Success": {reason: "it ended after its record was looked at", before: "success", want: "success"},
+		"Stopped": {reason: "a kill deletes the Job", before: "stopped", want: "stopped"},
+		"Failed":  {reason: "that the run is lost is no cause", before: "failed", want: "failed"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.write(t, map[string]any{"pipelineState": tc.before, "endDate": started + 3})
+			finding := w.finding(Lost)
+			finding.Step = diagnosis()
+			result, err := w.report(t, finding)
+			require.NoError(t, err)
+			assert.Equal(t, Result{State: omapi.PipelineState(tc.want), Written: tc.want != tc.before}, result, tc.reason)
+		})
+	}
+}
+
 func TestReportKeepsTheWorkflowsRecord(t *testing.T) {
 	t.Parallel()
 	const atEnd = float64(started + 7)

@@ -3,6 +3,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
@@ -14,7 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,6 @@ import (
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
-	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
 const (
@@ -44,31 +44,30 @@ type world struct {
 	*omtest.Server
 
 	// kube is the Kubernetes API's address, ca the file with its certificate authority.
-	kube, ca     string
-	handler, own string
-	fqn          string
-	put          chan arrival
-	pid          atomic.Int64
-	delay        time.Duration
+	kube, ca            string
+	handler, bare, peak string
+	fqn                 string
+	put                 chan time.Time
+	delay               time.Duration
+
+	runs  int64
+	mu    sync.Mutex // guards trips
+	trips []trip
 }
+
+// trip is one request, from its arrival to its answer.
+type trip struct{ from, to time.Time }
 
 func newWorld(b *testing.B, log string, delay time.Duration) *world {
 	b.Helper()
-	w := &world{Server: omtest.Start(b, openmetadata.Options{}), put: make(chan arrival, 1), delay: delay}
+	w := &world{Server: omtest.Start(b, openmetadata.Options{}), put: make(chan time.Time, 1), delay: delay}
 	w.fqn = w.Pipeline(b, "svc", "nightly")
-	w.handler, w.own = build(b, "./cmd/exithandler"), build(b, "./test/bench/bare")
-	// As an API server: with TLS and HTTP/2.
-	kube := httptest.NewUnstartedServer(w.delayed(kubernetes(log)))
-	kube.EnableHTTP2 = true
-	kube.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // Connections that were opened in vain.
-	kube.StartTLS()
-	b.Cleanup(kube.Close)
-	w.kube, w.ca = kube.URL, filepath.Join(b.TempDir(), "ca.crt")
-	require.NoError(b, os.WriteFile(w.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kube.Certificate().Raw}), 0o600))
+	w.handler, w.bare, w.peak = build(b, "./cmd/exithandler"), build(b, "./test/bench/bare"), build(b, "./test/bench/peak")
+	w.kube, w.ca = apiServer(b, w.delayed(kubernetes(log)))
 	// In front of the stand-in: it tells when the write came.
 	front := httptest.NewServer(w.delayed(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodPut {
-			w.put <- arrival{at: time.Now(), memory: w.peak()}
+			w.put <- time.Now()
 		}
 		w.ServeHTTP(rw, req)
 	})))
@@ -77,16 +76,50 @@ func newWorld(b *testing.B, log string, delay time.Duration) *world {
 	return w
 }
 
-// delayed answers each request later, as a network does.
+// apiServer answers as one: with TLS and HTTP/2. It gives its address, and the file with its certificate authority.
+func apiServer(b *testing.B, handler http.Handler) (url, ca string) {
+	b.Helper()
+	kube := httptest.NewUnstartedServer(handler)
+	kube.EnableHTTP2 = true
+	kube.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // Connections that were opened in vain.
+	kube.StartTLS()
+	b.Cleanup(kube.Close)
+	ca = filepath.Join(b.TempDir(), "ca.crt")
+	require.NoError(b, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kube.Certificate().Raw}), 0o600))
+	return kube.URL, ca
+}
+
+// delayed answers each request later, as a network does, and remembers it.
 func (w *world) delayed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		from := time.Now()
 		if w.delay > 0 {
 			timer := time.NewTimer(w.delay)
 			defer timer.Stop()
 			<-timer.C
 		}
 		next.ServeHTTP(rw, req)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.trips = append(w.trips, trip{from, time.Now()})
 	})
+}
+
+// inSequence is the most requests since the last call that were made one after another: none began before the one before
+// it was answered.
+func (w *world) inSequence() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slices.SortFunc(w.trips, func(a, b trip) int { return a.to.Compare(b.to) })
+	n := 0
+	var last time.Time
+	for _, trip := range w.trips {
+		if trip.from.After(last) {
+			n, last = n+1, trip.to
+		}
+	}
+	w.trips = nil
+	return n
 }
 
 func build(b *testing.B, pkg string) string {
@@ -145,109 +178,121 @@ func kubernetes(log string) http.Handler {
 	return mux
 }
 
-// arrival is a write of a status.
-type arrival struct {
-	at     time.Time
-	memory int64 // bytes
-}
-
 // sample is one run of a program.
 type sample struct {
-	took   time.Duration
-	memory int64 // bytes
+	// took is from its start to the arrival of its write.
+	took       time.Duration
+	inSequence int
 }
 
-// run starts a program and measures until its write has come.
-func (w *world) run(b *testing.B, program string) sample {
+// run starts a program and measures until its write has come; it gives what the program printed.
+func (w *world) run(b *testing.B, program ...string) (sample, string) {
 	b.Helper()
+	w.runs++
 	runID := uuid.NewString()
-	record := &omapi.PipelineStatus{RunID: runID, State: omapi.StateRunning, Timestamp: timestamp + int64(b.N)*1000 + int64(len(runs)), StartDate: timestamp}
-	runs = append(runs, runID)
-	require.NoError(b, w.client(b).PutStatus(b.Context(), w.fqn, record))
+	record := &omapi.PipelineStatus{RunID: runID, State: omapi.StateRunning, Timestamp: timestamp + w.runs*1000, StartDate: timestamp}
+	require.NoError(b, w.Client(b).PutStatus(b.Context(), w.fqn, record))
 	<-w.put
-	kubeconfig := filepath.Join(b.TempDir(), "kubeconfig")
-	require.NoError(b, os.WriteFile(kubeconfig, fmt.Appendf(nil, `{apiVersion: v1, kind: Config, clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}], contexts: [{name: c, context: {cluster: c}}], current-context: c}`, w.kube, w.ca), 0o600))
-	cmd := exec.CommandContext(b.Context(), program)
-	cmd.Env = []string{
-		"KUBECONFIG=" + kubeconfig, "namespace=pipelines", "jobName=" + jobName, "podName=p", "pipelineRunId=" + runID, "ingestionPipelineFQN=" + w.fqn,
-		"config=workflowConfig: {openMetadataServerConfig: {hostPort: '" + w.URL + "', securityConfig: {jwtToken: '" + w.Token + "'}}}",
-		"KUBERNETES_URL=" + w.kube, "KUBERNETES_CA=" + w.ca, "RECORD_URL=" + w.URL + "/v1/services/ingestionPipelines/" + w.fqn + "/pipelineStatus", "TOKEN=" + w.Token, "RUN=" + runID, "JOB=" + jobName,
-	}
+	w.inSequence()
+	cmd := exec.CommandContext(b.Context(), program[0], program[1:]...)
+	cmd.Env = append(environment(b, w.kube, w.ca, w.URL, w.Token, w.fqn, runID),
+		"KUBERNETES_URL="+w.kube, "KUBERNETES_CA="+w.ca, "RECORD_URL="+w.URL+"/v1/services/ingestionPipelines/"+w.fqn+"/pipelineStatus", "TOKEN="+w.Token, "RUN="+runID, "JOB="+jobName)
 	begun := time.Now()
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	require.NoError(b, cmd.Start())
-	w.pid.Store(int64(cmd.Process.Pid))
-	require.NoError(b, cmd.Wait(), &out)
-	w.pid.Store(0)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	require.NoError(b, cmd.Run(), &stderr)
 	written := <-w.put
-	return sample{took: written.at.Sub(begun), memory: written.memory}
+	return sample{took: written.Sub(begun), inSequence: w.inSequence()}, strings.TrimSpace(stdout.String())
 }
 
-// peak is the most memory that the program under test has had so far. The kernel's own rusage is of no use: it counts
-// what the parent had when it started the program.
-func (w *world) peak() int64 {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.pid.Load()))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(data)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kibibytes, _ := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			return kibibytes << 10
-		}
-	}
-	return 0
-}
-
-var runs []string
-
-func (w *world) client(b *testing.B) *omapi.Client {
+// environment is what the hook has in a pod.
+func environment(b *testing.B, kube, ca, url, token, fqn, runID string) []string {
 	b.Helper()
-	return w.Client(b)
+	kubeconfig := filepath.Join(b.TempDir(), "kubeconfig")
+	require.NoError(b, os.WriteFile(kubeconfig, fmt.Appendf(nil, `{apiVersion: v1, kind: Config, clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}], contexts: [{name: c, context: {cluster: c}}], current-context: c}`, kube, ca), 0o600))
+	return []string{
+		"KUBECONFIG=" + kubeconfig, "namespace=pipelines", "jobName=" + jobName, "podName=p", "pipelineRunId=" + runID, "ingestionPipelineFQN=" + fqn,
+		"config=workflowConfig: {openMetadataServerConfig: {hostPort: '" + url + "', securityConfig: {jwtToken: '" + token + "'}}}",
+	}
 }
 
-func median[T int64 | time.Duration](samples []sample, of func(sample) T) T {
-	values := make([]T, len(samples))
-	for i, s := range samples {
-		values[i] = of(s)
-	}
+// memory is the most that a program had in its life, in bytes. It is not measured with the time: who measures it takes some.
+func (w *world) memory(b *testing.B, program string) int64 {
+	b.Helper()
+	_, printed := w.run(b, w.peak, program)
+	kibibytes, err := strconv.ParseInt(printed, 10, 64)
+	require.NoError(b, err)
+	return kibibytes << 10
+}
+
+func median[T cmp.Ordered](values []T) T {
 	slices.Sort(values)
 	return values[len(values)/2]
 }
 
-func compare(b *testing.B, log string, delay time.Duration, memoryLimit int64) {
-	b.Helper()
-	const least = 11
-	w := newWorld(b, log, delay)
-	times := max(b.N, least)
-	handler, bare := make([]sample, 0, times), make([]sample, 0, times)
-	for range times {
-		handler = append(handler, w.run(b, w.handler))
-		bare = append(bare, w.run(b, w.own))
-	}
-	took := func(s sample) time.Duration { return s.took }
-	memory := func(s sample) int64 { return s.memory }
-	ratio := float64(median(handler, took)) / float64(median(bare, took))
-	b.ReportMetric(0, "ns/op") // Of a whole comparison: it says nothing.
-	b.ReportMetric(float64(median(handler, took).Microseconds())/1000, "handler-ms")
-	b.ReportMetric(float64(median(bare, took).Microseconds())/1000, "bare-ms")
-	b.ReportMetric(ratio, "times-bare")
-	b.ReportMetric(float64(median(handler, memory))/mebibyte, "handler-MiB")
-	b.ReportMetric(float64(median(bare, memory))/mebibyte, "bare-MiB")
-	if most := median(handler, memory); most > memoryLimit {
-		b.Errorf("the hook takes %.1f MiB, more than %d", float64(most)/mebibyte, memoryLimit/mebibyte)
-	}
-	requests, err := w.Requests(admin.RequestFilter{RunID: runs[len(runs)-1]})
-	require.NoError(b, err)
-	require.NotEmpty(b, requests)
+// limits are what the hook may take.
+type limits struct {
+	log    string
+	delay  time.Duration
+	memory int64 // bytes
 }
 
-// BenchmarkHook is from the start of the process to the write of the status, beside bare requests in the same run.
+func compare(b *testing.B, limits limits) {
+	b.Helper()
+	const (
+		least    = 11
+		times    = 1.5
+		memories = 5
+	)
+	w := newWorld(b, limits.log, limits.delay)
+	var handler, bare struct {
+		took   []time.Duration
+		trips  []int
+		memory []int64
+	}
+	for range max(b.N, least) {
+		h, _ := w.run(b, w.handler)
+		r, _ := w.run(b, w.bare)
+		handler.took, handler.trips = append(handler.took, h.took), append(handler.trips, h.inSequence)
+		bare.took, bare.trips = append(bare.took, r.took), append(bare.trips, r.inSequence)
+	}
+	for range memories {
+		handler.memory, bare.memory = append(handler.memory, w.memory(b, w.handler)), append(bare.memory, w.memory(b, w.bare))
+	}
+	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	ratio := float64(median(handler.took)) / float64(median(bare.took))
+	b.ReportMetric(0, "ns/op") // Of a whole comparison: it says nothing.
+	b.ReportMetric(milliseconds(median(handler.took)), "handler-ms")
+	b.ReportMetric(milliseconds(median(bare.took)), "bare-ms")
+	b.ReportMetric(ratio, "times-bare")
+	b.ReportMetric(float64(median(handler.memory))/mebibyte, "handler-MiB")
+	b.ReportMetric(float64(median(bare.memory))/mebibyte, "bare-MiB")
+	if ratio > times {
+		b.Errorf("the hook takes %.2f times as long as bare requests, more than %.1f", ratio, times)
+	}
+	if most := median(handler.memory); most > limits.memory {
+		b.Errorf("the hook takes %.1f MiB, more than %d", float64(most)/mebibyte, limits.memory/mebibyte)
+	}
+	// Without a delay, requests that are made at the same time may still be answered one after another.
+	if limits.delay == 0 {
+		return
+	}
+	made, needed := median(handler.trips), median(bare.trips)
+	b.ReportMetric(float64(made), "handler-trips")
+	b.ReportMetric(float64(needed), "bare-trips")
+	if made > needed {
+		b.Errorf("the hook makes %d requests one after another, and needs %d", made, needed)
+	}
+}
+
+func lines(length int) string { return strings.Repeat(strings.Repeat("x", length-1)+"\n", 500) }
+
+// BenchmarkHook is from the start of the process to the write of the status, beside bare requests in the same run. It fails
+// where the hook takes more than it may.
 func BenchmarkHook(b *testing.B) {
-	line := strings.Repeat("x", 99) + "\n"
-	long := strings.Repeat("x", 200_000-1) + "\n"
-	b.Run("Loopback", func(b *testing.B) { compare(b, strings.Repeat(line, 500), 0, 16*mebibyte) })
-	b.Run("Delay20ms", func(b *testing.B) { compare(b, strings.Repeat(line, 500), 20*time.Millisecond, 16*mebibyte) })
-	b.Run("Log100MB", func(b *testing.B) { compare(b, strings.Repeat(long, 500), 0, 24*mebibyte) })
+	b.Run("Loopback", func(b *testing.B) { compare(b, limits{log: lines(100), memory: 16 * mebibyte}) })
+	b.Run("Delay20ms", func(b *testing.B) {
+		compare(b, limits{log: lines(100), delay: 20 * time.Millisecond, memory: 16 * mebibyte})
+	})
+	b.Run("Log100MB", func(b *testing.B) { compare(b, limits{log: lines(200_000), memory: 24 * mebibyte}) })
 }

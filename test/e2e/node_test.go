@@ -14,9 +14,9 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/harness"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
-	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
 // TestNodeLost is row 16 of the table: the node loses its power while a run on demand and one of a schedule go on. The
@@ -29,7 +29,8 @@ func TestNodeLost(t *testing.T) {
 	}
 	outside := omtest.Start(t, openmetadata.Options{})
 	lost := row{
-		number: 16, options: map[string]string{"duration": "600", "rows": "600"},
+		number: 16, how: "node lost (power), until the Job's deadline", options: map[string]string{"duration": "600", "rows": "600"},
+		want: omapi.StateFailed, category: diagnostics.CategoryNodeLost,
 		set: []string{
 			"activeDeadlineSeconds=100", "terminationGracePeriodSeconds=5",
 			`tolerations=[{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":5}]`,
@@ -53,19 +54,30 @@ func TestNodeLost(t *testing.T) {
 	w.node(t, "stop", "--kill")
 	at := time.Now()
 
-	for _, e := range endings {
-		var run *admin.Run
-		err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(context.Context) (bool, error) {
-			run = outside.Run(t, e.fqn, e.runID)
-			return run != nil && run.State == "failed", nil
-		})
-		require.NoError(t, err, "%+v", run)
-		t.Logf("%s: failed %s after the loss, by %s: %+v", e.name, time.Since(at).Round(time.Second), run.Writes[len(run.Writes)-1].UserAgent, run.Cause)
-		require.NotNil(t, run.Cause)
-		assert.Equal(t, string(diagnostics.CategoryNodeLost), run.Cause.Name)
-		assert.Contains(t, run.Cause.Error, "node1")
-		assert.Len(t, run.Rows, 1)
+	state := func(e *ending) string {
+		e.run = outside.Run(t, e.fqn, e.runID)
+		if e.run == nil {
+			return ""
+		}
+		return e.run.State
 	}
+	for _, e := range endings {
+		e.at = at
+		err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(context.Context) (bool, error) { return state(e) == string(e.want), nil })
+		require.NoError(t, err, "%+v", e.run)
+	}
+	assert.Never(t, func() bool {
+		return slices.ContainsFunc(endings, func(e *ending) bool { return state(e) != string(e.want) })
+	}, settled, time.Second, "a final state stands")
+	for _, e := range endings {
+		e.took = e.finalWrite().Sub(e.at)
+		e.assertWrittenOnce(t)
+		assert.Len(t, e.run.Rows, 1, "one record per run")
+		require.NotNil(t, e.run.Cause)
+		assert.Equal(t, string(e.category), e.run.Cause.Name)
+		assert.Contains(t, e.run.Cause.Error, "node1")
+	}
+	t.Logf("seconds from the loss to the final state in OpenMetadata, of which the Job's deadline takes most:\n%s", tableOf(endings))
 }
 
 // node loses the local cluster's node, or brings it back.

@@ -2,19 +2,23 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
@@ -27,6 +31,7 @@ const (
 	rowScheduled = 26
 
 	quotaClass   = "pipelinectl-e2e-quota"
+	heldClass    = "pipelinectl-e2e-held"
 	urgentClass  = "pipelinectl-e2e-urgent"
 	blindAccount = "without-permissions"
 	writePath    = "pipelineStatus$"
@@ -35,10 +40,11 @@ const (
 // workflows are the user agents of both ingestion images.
 var workflows = regexp.MustCompile("ingestion-light|customdatabase_metadata")
 
-// prepareTable makes what some rows need: priority classes, a quota, an account that may read nothing.
+// prepareTable makes what some rows need: priority classes, quotas that let no pod of a class be made, an account that may
+// read nothing.
 func (w *world) prepareTable(t *testing.T) {
 	t.Helper()
-	for name, value := range map[string]int32{quotaClass: 1, urgentClass: 100000} {
+	for name, value := range map[string]int32{quotaClass: 1, heldClass: 1, urgentClass: 100000} {
 		class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}
 		if _, err := w.Kube.SchedulingV1().PriorityClasses().Create(t.Context(), class, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
 			require.NoError(t, err)
@@ -49,19 +55,21 @@ func (w *world) prepareTable(t *testing.T) {
 			assert.NoError(t, w.Kube.SchedulingV1().PriorityClasses().Delete(ctx, name, metav1.DeleteOptions{}))
 		})
 	}
-	quota := &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Name: "small"},
-		Spec: corev1.ResourceQuotaSpec{
-			Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")},
-			ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{
-				ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpIn, Values: []string{quotaClass},
-			}}},
-		},
+	for _, class := range []string{quotaClass, heldClass} {
+		quota := &corev1.ResourceQuota{
+			ObjectMeta: metav1.ObjectMeta{Name: class},
+			Spec: corev1.ResourceQuotaSpec{
+				Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")},
+				ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{
+					ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpIn, Values: []string{class},
+				}}},
+			},
+		}
+		_, err := w.Kube.CoreV1().ResourceQuotas(w.namespace).Create(t.Context(), quota, metav1.CreateOptions{})
+		require.NoError(t, err)
 	}
-	_, err := w.Kube.CoreV1().ResourceQuotas(w.namespace).Create(t.Context(), quota, metav1.CreateOptions{})
-	require.NoError(t, err)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: blindAccount}}
-	_, err = w.Kube.CoreV1().ServiceAccounts(w.namespace).Create(t.Context(), account, metav1.CreateOptions{})
+	_, err := w.Kube.CoreV1().ServiceAccounts(w.namespace).Create(t.Context(), account, metav1.CreateOptions{})
 	require.NoError(t, err)
 }
 
@@ -91,6 +99,7 @@ func rows(nodeCPU int64) []row {
 	return []row{
 		{number: 1, how: "exit 0", options: map[string]string{"rows": "5"}, want: success, real: true},
 		{number: 2, how: "exit 1: the workflow fails", options: map[string]string{"rows": "2", "errors": "2"}, want: failed, real: true},
+		{number: 2, variant: "exception", how: "exit 1: an exception while reading", options: map[string]string{"rows": "2", "fault": "raise"}, want: failed},
 		{
 			number: 3, how: "killed by a signal (SIGSEGV)", options: map[string]string{"fault": "signal:SIGSEGV"},
 			want: failed, category: diagnostics.CategoryApplicationError, cause: "SIGSEGV",
@@ -130,12 +139,20 @@ func rows(nodeCPU int64) []row {
 			want: failed, category: diagnostics.CategoryConfigMissing, cause: `"missing" not found`,
 		},
 		{
+			number: 12, variant: "configmap", how: "the pipeline's ConfigMap missing", set: []string{"activeDeadlineSeconds=25", "priorityClassName=" + heldClass},
+			act: deleteConfigMap, want: failed, category: diagnostics.CategoryConfigMissing, cause: `"om-config-row-12-configmap-metadata" not found`,
+		},
+		{
 			number: 13, how: "unschedulable", set: []string{"activeDeadlineSeconds=8", "nodeSelector=no=where"},
 			want: failed, category: diagnostics.CategoryUnschedulable,
 		},
 		{
 			number: 14, how: "pod refused by a quota", set: []string{"activeDeadlineSeconds=8", "priorityClassName=" + quotaClass},
 			want: failed, category: diagnostics.CategoryQuotaOrAdmission, cause: "exceeded quota",
+		},
+		{
+			number: 14, variant: "policy", how: "pod refused by an admission policy", set: []string{"activeDeadlineSeconds=8"},
+			prepare: refusePods, want: failed, category: diagnostics.CategoryQuotaOrAdmission, cause: policyMessage,
 		},
 		{
 			number: 15, how: "start error (no such command)", set: []string{"activeDeadlineSeconds=12", "ingestionImage=pipelinectl.local/openmetadata-stand-in:dev"},
@@ -160,8 +177,16 @@ func rows(nodeCPU int64) []row {
 			want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
-			number: 22, how: "the pod's token has expired", prepare: expireToken,
+			number: 22, how: "the pod's token has expired", prepare: giveToken(admin.TokenExpired),
 			want: failed, category: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: 22, variant: "invalid", how: "the pod's token is wrong (401)", prepare: giveToken(admin.TokenBadSignature),
+			want: failed, category: diagnostics.CategoryApplicationError,
+		},
+		{
+			number: 22, variant: "forbidden", how: "the pod's token may not write (403), SIGKILL", options: map[string]string{"fault": "signal:SIGKILL"},
+			prepare: giveToken(admin.TokenNoRight), want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
 			number: 23, how: "the reporter is killed half way", options: map[string]string{"fault": "signal:SIGKILL"}, set: []string{"terminationGracePeriodSeconds=1"},
@@ -174,6 +199,10 @@ func rows(nodeCPU int64) []row {
 		{
 			number: 25, how: "killed after the workflow reported success", options: map[string]string{"rows": "2", "fault": "hang", "faultAt": "end"},
 			act: killAfterSuccess, want: success, real: true,
+		},
+		{
+			number: 25, variant: "failed", how: "killed after the workflow reported failure", options: long,
+			act: killAfterFailure, want: failed,
 		},
 		// 26, a scheduled run, is a variant of each row above.
 		{
@@ -189,8 +218,22 @@ func rows(nodeCPU int64) []row {
 			want: failed, category: diagnostics.CategoryApplicationError, real: true,
 		},
 		{
+			number: 29, variant: "crash", how: "a crash before the workflow writes anything", options: map[string]string{"fault": "raise", "faultAt": "init"},
+			want: failed, category: diagnostics.CategoryApplicationError, cause: "simulated failure",
+		},
+		{
 			number: 30, how: "every status write of the workflow refused, exit 0", options: map[string]string{"rows": "2"}, prepare: refuseWorkflow,
 			want: success, real: true,
+		},
+	}
+}
+
+// scheduledRows are those of row 26 that are no other row's.
+func scheduledRows() []row {
+	return []row{
+		{
+			number: rowScheduled, variant: "failing", how: "the workflow fails, with one retry", options: map[string]string{"rows": "2", "errors": "2"},
+			set: []string{"backoffLimit=1"}, want: omapi.StateFailed, attempt: diagnostics.CategoryApplicationError,
 		},
 	}
 }
@@ -208,6 +251,94 @@ func killAfterSuccess(t *testing.T, e *ending) {
 	e.await(t, e.fqn, e.runID, func(state omapi.PipelineState) bool { return state == omapi.StateSuccess })
 	_, err := e.command.Run(t.Context(), "kill", e.fqn)
 	require.NoError(t, err)
+}
+
+// killAfterFailure writes the failure in the workflow's place, which would end at once.
+func killAfterFailure(t *testing.T, e *ending) {
+	t.Helper()
+	e.running(t)
+	om, err := omapi.New(omapi.Config{URL: e.standIn.URL, Token: e.standIn.Token, UserAgent: "ingestion-light, by the test"})
+	require.NoError(t, err)
+	defer om.Close()
+	record, err := om.GetStatus(t.Context(), e.fqn, e.runID)
+	require.NoError(t, err)
+	e.at = time.Now()
+	require.NoError(t, json.Unmarshal(fmt.Appendf(nil, `{
+		"runId": %q, "pipelineState": "failed", "timestamp": %d, "startDate": %d, "endDate": %d,
+		"status": [{"name": "Source", "errors": 1, "failures": [{"name": "table_1", "error": "cannot read table_1"}]}]
+	}`, e.runID, record.Timestamp, record.StartDate, e.at.UnixMilli()), record))
+	require.NoError(t, om.PutStatus(t.Context(), e.fqn, record))
+	_, err = e.command.Run(t.Context(), "kill", e.fqn)
+	require.NoError(t, err)
+}
+
+// deleteConfigMap deletes it while no pod may be made yet, and brings it back when the row is over.
+func deleteConfigMap(t *testing.T, e *ending) {
+	t.Helper()
+	configMaps := e.Kube.CoreV1().ConfigMaps(e.namespace)
+	configMap, err := configMaps.Get(t.Context(), "om-config-"+e.name+"-metadata", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.NoError(t, configMaps.Delete(t.Context(), configMap.Name, metav1.DeleteOptions{}))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), hang)
+		defer cancel()
+		configMap.ResourceVersion = ""
+		_, err := configMaps.Create(ctx, configMap, metav1.CreateOptions{})
+		assert.NoError(t, err)
+	})
+	require.NoError(t, e.Kube.CoreV1().ResourceQuotas(e.namespace).Delete(t.Context(), heldClass, metav1.DeleteOptions{}))
+}
+
+func ignoreNotFound(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+const policyMessage = "no pods of this pipeline are wanted"
+
+// refusePods has the API server refuse the row's pods, and returns when it does.
+func refusePods(t *testing.T, e *ending) {
+	t.Helper()
+	name := "pipelinectl-" + e.namespace
+	label := map[string]string{"app.kubernetes.io/pipeline": e.name + "-metadata"}
+	admission := e.Kube.AdmissionregistrationV1()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), hang)
+		defer cancel()
+		assert.NoError(t, ignoreNotFound(admission.ValidatingAdmissionPolicyBindings().Delete(ctx, name, metav1.DeleteOptions{})))
+		assert.NoError(t, ignoreNotFound(admission.ValidatingAdmissionPolicies().Delete(ctx, name, metav1.DeleteOptions{})))
+	})
+	_, err := admission.ValidatingAdmissionPolicies().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: e.namespace}},
+				ObjectSelector:    &metav1.LabelSelector{MatchLabels: label},
+				ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{admissionv1.Create},
+					Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+				}}},
+			},
+			Validations: []admissionv1.Validation{{Expression: "false", Message: policyMessage}},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	_, err = admission.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	probe := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "policy-probe", Labels: label},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: lightImage}}},
+	}
+	err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+		_, err := e.Kube.CoreV1().Pods(e.namespace).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err != nil && strings.Contains(err.Error(), policyMessage), nil
+	})
+	require.NoError(t, err, "the policy is not in force")
 }
 
 func deletePod(grace int64) func(t *testing.T, e *ending) {
@@ -273,16 +404,19 @@ func serverDown(t *testing.T, e *ending) {
 	}
 }
 
-func expireToken(t *testing.T, e *ending) {
-	t.Helper()
-	token, err := e.standIn.Admin.Token(t.Context(), admin.TokenExpired)
-	require.NoError(t, err)
-	secrets := e.Kube.CoreV1().Secrets(e.namespace)
-	secret, err := secrets.Get(t.Context(), "om-secret-"+e.name+"-metadata", metav1.GetOptions{})
-	require.NoError(t, err)
-	secret.Data["config"] = []byte("/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken: " + token + "\n")
-	_, err = secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
-	require.NoError(t, err)
+// giveToken gives the run's pod another token than the pipeline was deployed with.
+func giveToken(kind admin.TokenKind) func(t *testing.T, e *ending) {
+	return func(t *testing.T, e *ending) {
+		t.Helper()
+		token, err := e.standIn.Admin.Token(t.Context(), kind)
+		require.NoError(t, err)
+		secrets := e.Kube.CoreV1().Secrets(e.namespace)
+		secret, err := secrets.Get(t.Context(), "om-secret-"+e.name+"-metadata", metav1.GetOptions{})
+		require.NoError(t, err)
+		secret.Data["config"] = []byte("/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken: " + token + "\n")
+		_, err = secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+		require.NoError(t, err)
+	}
 }
 
 // hangReporter lets the sidecar's first write of a final state get no answer: it is killed while it waits.

@@ -1,0 +1,74 @@
+package reconcile
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	metadatafake "k8s.io/client-go/metadata/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+// metadataOf lists the metadata of the objects that a clientset has.
+func metadataOf(kube kubernetes.Interface) *metadatafake.FakeMetadataClient {
+	client := metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
+	client.PrependReactor("list", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		var (
+			ctx  = context.Background()
+			list runtime.Object
+			err  error
+		)
+		selected := metav1.ListOptions{}
+		if listed, ok := action.(clienttesting.ListAction); ok {
+			selected.FieldSelector = listed.GetListRestrictions().Fields.String()
+		}
+		switch action.GetResource().Resource {
+		case "configmaps":
+			list, err = kube.CoreV1().ConfigMaps(namespace).List(ctx, selected)
+		case "jobs":
+			list, err = kube.BatchV1().Jobs(namespace).List(ctx, selected)
+		default:
+			list, err = kube.CoreV1().Pods(namespace).List(ctx, selected)
+		}
+		if err != nil {
+			return true, nil, err
+		}
+		out := &metav1.List{}
+		return true, out, meta.EachListItem(list, func(item runtime.Object) error {
+			if pod, ok := item.(*corev1.Pod); ok && !fields.ParseSelectorOrDie(selected.FieldSelector).Matches(fields.Set{"status.phase": string(pod.Status.Phase)}) {
+				return nil
+			}
+			object, err := meta.Accessor(item)
+			if err == nil {
+				out.Items = append(out.Items, runtime.RawExtension{Object: meta.AsPartialObjectMetadata(object)})
+			}
+			return err
+		})
+	})
+	return client
+}
+
+// logged is what was logged.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(data []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(data)
+}
+
+// lines are those that hold a text.
+func (l *logged) lines(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
+}
