@@ -153,6 +153,7 @@ func TestLogsFollow(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Logs(ctx, "etcd", 1, true) }()
+	require.NoError(t, read.SetReadDeadline(time.Now().Add(time.Minute)))
 	buffer := make([]byte, 64)
 	n, err := read.Read(buffer)
 	require.NoError(t, err)

@@ -68,7 +68,7 @@ func (c *Cluster) end(ctx context.Context) error {
 	switch {
 	case errors.Is(err, state.ErrNone):
 	case err != nil:
-		return err //nolint:wrapcheck // It names the file.
+		return err
 	default:
 		if err := kill(ctx, id); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (c *Cluster) end(ctx context.Context) error {
 	if err := cgroup.Remove(ctx, hierarchies, c.Dir.CgroupName()); err != nil {
 		return fmt.Errorf("removing the pods' cgroups: %w", err)
 	}
-	return c.Dir.Forget() //nolint:wrapcheck // It names the file.
+	return c.Dir.Forget()
 }
 
 // kill ends the process, if it still is the recorded one, and waits until no
@@ -113,7 +113,7 @@ func kill(ctx context.Context, id state.Identity) error {
 		}
 		members, err := id.Members()
 		if err != nil {
-			return err //nolint:wrapcheck // It tells what failed.
+			return err
 		}
 		if len(members) > 0 {
 			return fmt.Errorf("processes %v are still in the cluster's namespaces: end them", members)

@@ -74,7 +74,7 @@ func (c *Cluster) Up(ctx context.Context, port int, timeout time.Duration) error
 
 func (c *Cluster) upRequirements() (supervisor.Config, error) {
 	if err := c.Dir.Make(); err != nil {
-		return supervisor.Config{}, err //nolint:wrapcheck // It names the directory.
+		return supervisor.Config{}, err
 	}
 	return c.requirements()
 }
@@ -217,12 +217,12 @@ func Inherited() (supervisor.Config, net.Listener, error) {
 func (c *Cluster) writeCertificates(port int) error {
 	ca, err := pki.NewAuthority(c.Dir.PKI(), "ca")
 	if err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
 	// Nobody speaks for others here, but without this CA the controller manager and
 	// the scheduler complain all the time.
 	if _, err := pki.NewAuthority(c.Dir.PKI(), "front-proxy-ca"); err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
 	const loopback = "127.0.0.1"
 	for _, subject := range []pki.Subject{
@@ -240,11 +240,11 @@ func (c *Cluster) writeCertificates(port int) error {
 		{File: "apiserver-kubelet", CommonName: "kube-apiserver-kubelet-client", Organization: []string{"system:masters"}},
 	} {
 		if err := ca.Issue(subject); err != nil {
-			return err //nolint:wrapcheck // It names what failed.
+			return err
 		}
 	}
 	if err := ca.SigningKey("sa"); err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
 	for _, user := range []string{"admin", "controller-manager", "scheduler", "kubelet"} {
 		path := filepath.Join(c.Dir.Config(), user+".kubeconfig")
@@ -258,9 +258,9 @@ func (c *Cluster) writeCertificates(port int) error {
 func writeKubeconfig(ca *pki.Authority, path, server, user string) error {
 	data, err := ca.Kubeconfig(server, user)
 	if err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
-	return state.WriteFile(path, data, 0o600) //nolint:wrapcheck // It names the file.
+	return state.WriteFile(path, data, 0o600)
 }
 
 // waitReady waits until the cluster is ready and each of its components runs. It
@@ -291,7 +291,7 @@ func (c *Cluster) waitReady(ctx context.Context, id state.Identity, show func(su
 	if failure != nil {
 		return failure
 	}
-	return err //nolint:wrapcheck // It tells what it waited for.
+	return err
 }
 
 // failure returns why a cluster is not healthy with the end of the logs that may
