@@ -18,9 +18,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
-	"github.com/pipelinectl/pipelinectl/test/harness"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/entities"
 )
 
 // hang bounds one run, which takes seconds.
@@ -169,16 +169,9 @@ func newSetup(t *testing.T, options map[string]string) *setup {
 	token, err := server.Token(admin.TokenBot)
 	require.NoError(t, err)
 	url := listener.URL() + "/api"
-	standIn := &harness.StandIn{URL: url, Token: token}
-	require.NoError(t, standIn.Create(t.Context(), map[string]any{
-		"name": "svc", "serviceType": "CustomDatabase",
-		"connection": map[string]any{"config": map[string]any{
-			"type": "CustomDatabase", "sourcePythonClass": "pipelinectl_source.source.StaticDatabase", "connectionOptions": options,
-		}},
-	}, map[string]any{
-		"name": "metadata", "pipelineType": "metadata",
-		"sourceConfig": map[string]any{"config": map[string]any{"type": "DatabaseMetadata"}}, "airflowConfig": map[string]any{},
-	}))
+	om := entities.Client{URL: url, Token: token}
+	_, err = om.Create(t.Context(), entities.Service("svc", options), entities.Pipeline("metadata"))
+	require.NoError(t, err)
 	client, err := omapi.New(omapi.Config{URL: url, Token: token})
 	require.NoError(t, err)
 	s := &setup{server: server, client: client, fqn: "svc.metadata", runID: uuid.NewString()}

@@ -344,7 +344,7 @@ func TestTooLargeBody(t *testing.T) {
 	p := s.pipeline(t)
 	_, err := s.client.do(t.Context(), p.put(p.run, p.ts, `,"metadata":{"a":"`+strings.Repeat("x", 64<<20)+`"}`, 0))
 	require.Error(t, err, "the connection breaks while the client sends")
-	got, err := s.admin.Requests(t.Context(), admin.RequestFilter{Method: http.MethodPut})
+	got, err := s.admin.Requests(t.Context(), admin.RequestFilter{Method: http.MethodPut, Path: "pipelineStatus$"})
 	require.NoError(t, err)
 	require.Len(t, got, 1)
 	assert.Zero(t, got[0].Status)
