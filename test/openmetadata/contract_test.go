@@ -562,7 +562,9 @@ func readCases() []contractCase {
 		},
 		{
 			name: "run id that is no UUID", reason: "there is no such path",
-			steps: func(p *pipeline) []step { return []step{p.get("7", http.StatusNotFound)} },
+			steps: func(p *pipeline) []step {
+				return []step{p.get("7", http.StatusNotFound), p.get("urn:uuid:"+p.run, http.StatusNotFound)}
+			},
 		},
 		{
 			name: "run of an unknown pipeline", reason: "the message names the pipeline",
