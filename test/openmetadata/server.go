@@ -31,7 +31,7 @@ type Options struct {
 	// Logger gets a line per request; nil discards.
 	Logger *slog.Logger
 	// InsertGap is a pause between "is there a row for this run" and the insert. All first writes that come within it race;
-	// of twenty at once on a real server some do: README.md has the numbers.
+	// on a real server fewer of them do, README.md has the numbers.
 	InsertGap time.Duration
 	// Now is the clock; nil is the real one.
 	Now func() time.Time
