@@ -131,9 +131,9 @@ func TestRunStandInAgain(t *testing.T) {
 }
 
 func TestWhichCluster(t *testing.T) {
-	t.Setenv("CLUSTER", "curent")
+	t.Setenv("CLUSTER", "elsewhere")
 	_, err := NewCluster(t.Context())
-	require.ErrorContains(t, err, `"curent": set it to local`)
+	require.ErrorContains(t, err, `"elsewhere": set it to local`)
 }
 
 func TestLoadTellsWhy(t *testing.T) {

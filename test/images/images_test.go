@@ -60,8 +60,8 @@ func entryPointCases() map[string]entryPointCase {
 	states := func(s ...omapi.PipelineState) []omapi.PipelineState { return s }
 	timestamp := time.Now().Add(-time.Hour).UnixMilli()
 	return map[string]entryPointCase{
-		"Succeeds":        {reason: "the usual run", states: states(running, success)},
-		"PartlySucceeds":  {reason: "one row in twenty fails", options: map[string]string{"rows": "20", "errors": "1"}, states: states(running, partial)},
+		"Succeeds":       {reason: "the usual run", states: states(running, success)},
+		"PartlySucceeds": {reason: "one row in twenty fails", options: map[string]string{"rows": "20", "errors": "1"}, states: states(running, partial)},
 		"Fails": {
 			reason: "all rows fail", options: map[string]string{"rows": "20", "errors": "20"}, code: 1, states: states(running, failed),
 			check: func(t *testing.T, _ *setup, run *admin.Run) {
