@@ -227,9 +227,10 @@ func (b *bench) nothingLeft(before host, id state.Identity) {
 	assert.Empty(b.t, cgroup.Existing(hierarchies, b.dir.CgroupName()))
 	assert.NoDirExists(b.t, b.dir.Run())
 	assert.NoFileExists(b.t, b.dir.Kubeconfig())
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", id.Port), time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(b.t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", id.Port))
 	if err == nil {
-		assert.NoError(b.t, conn.Close())
+		_ = conn.Close()
 	}
 	assert.Error(b.t, err, "the port is still served")
 }
@@ -324,7 +325,9 @@ func (b *bench) completes(client kubernetes.Interface) {
 	assert.Equal(b.t, supervisor.NodeName, pod.Spec.NodeName)
 	log, err := client.CoreV1().Pods("default").GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
 	require.NoError(b.t, err)
-	var version struct{ GitVersion string }
+	var version struct {
+		GitVersion string `json:"gitVersion"`
+	}
 	require.NoError(b.t, json.Unmarshal(log, &version), "the log: %s", log)
 	assert.Equal(b.t, artifacts.KubernetesVersion(), version.GitVersion)
 }
@@ -442,10 +445,10 @@ func TestClusterComponentDies(t *testing.T) {
 	before := hostState(t)
 	// A binary that is Kubernetes but for one broken component.
 	broken := filepath.Join(t.TempDir(), "broken")
-	real := strings.TrimSpace(b.run("artifact"))
-	script := "#!/bin/sh\nif [ \"$1\" = kube-scheduler ]; then echo 'I am broken'; exit 7; fi\nexec '" + real + "' \"$@\"\n"
+	whole := strings.TrimSpace(b.run("artifact"))
+	script := "#!/bin/sh\nif [ \"$1\" = kube-scheduler ]; then echo 'I am broken'; exit 7; fi\nexec '" + whole + "' \"$@\"\n"
 	require.NoError(t, os.WriteFile(broken, []byte(script), 0o700))
-	pause, err := os.ReadFile(real + artifacts.PauseSuffix)
+	pause, err := os.ReadFile(whole + artifacts.PauseSuffix)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(broken+artifacts.PauseSuffix, pause, 0o700))
 

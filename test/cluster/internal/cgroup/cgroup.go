@@ -136,9 +136,10 @@ func Existing(all []Hierarchy, name string) []string {
 // ctx ends.
 func Remove(ctx context.Context, all []Hierarchy, name string) error {
 	return poll.Until(ctx, 20*time.Millisecond, "the cgroups to be freed", func(context.Context) error {
-		var errs []error
-		for _, path := range Existing(all, name) {
-			errs = append(errs, removeTree(path))
+		existing := Existing(all, name)
+		errs := make([]error, len(existing))
+		for i, path := range existing {
+			errs[i] = removeTree(path)
 		}
 		return errors.Join(errs...)
 	})

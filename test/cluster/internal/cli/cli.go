@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -105,13 +106,12 @@ func (k *kubectlCmd) Run(c *cluster.Cluster) error {
 	if err := c.Running(); err != nil {
 		return err
 	}
-	args := []string{
+	args := slices.Concat([]string{
 		c.Binary, "kubectl", "--kubeconfig", c.Dir.Kubeconfig(),
 		// The next cluster may have the same address, and should not find this one's
 		// answers in the user's cache.
 		"--cache-dir", filepath.Join(c.Dir.Run(), "kubectl-cache"),
-	}
-	args = append(args, withoutDashes(k.Args)...)
+	}, withoutDashes(k.Args))
 	if err := syscall.Exec(c.Binary, args, os.Environ()); err != nil { //nolint:gosec // Running kubectl is what it is for.
 		return fmt.Errorf("running kubectl (test/cluster/build.sh builds it): %w", err)
 	}

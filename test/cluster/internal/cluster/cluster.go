@@ -62,7 +62,7 @@ func (c *Cluster) client() (*client, state.Identity, error) {
 	return newClient(id.PID), id, nil
 }
 
-func (c *Cluster) say(format string, args ...any) {
+func (c *Cluster) sayf(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.Out, format+"\n", args...)
 }
 

@@ -124,7 +124,9 @@ func TestListenTakesAnotherPort(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0") //nolint:noctx // A test.
 	require.NoError(t, err)
 	defer func() { _ = taken.Close() }()
-	listener, err := listen(taken.Addr().(*net.TCPAddr).Port)
+	address, ok := taken.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	listener, err := listen(address.Port)
 	require.NoError(t, err)
 	defer func() { _ = listener.Close() }()
 	assert.NotEqual(t, taken.Addr().String(), listener.Addr().String())

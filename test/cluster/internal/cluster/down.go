@@ -25,7 +25,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 		return errors.New("a cluster is root's: run this command as root")
 	}
 	if _, err := os.Stat(c.Dir.Root()); errors.Is(err, os.ErrNotExist) {
-		c.say("nothing to end")
+		c.sayf("nothing to end")
 		return nil
 	}
 	unlock, err := c.lock(ctx)
@@ -38,7 +38,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 	if err := c.clean(ctx); err != nil {
 		return err
 	}
-	c.say("down in %.1f s", time.Since(begin).Seconds())
+	c.sayf("down in %.1f s", time.Since(begin).Seconds())
 	return nil
 }
 

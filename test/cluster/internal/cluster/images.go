@@ -29,7 +29,7 @@ func (c *Cluster) Load(ctx context.Context, archives []string, timeout time.Dura
 			return fmt.Errorf("loading %s: %w", archive, err)
 		}
 		for _, one := range names {
-			c.say("%s  %.1f s", one, time.Since(begin).Seconds())
+			c.sayf("%s  %.1f s", one, time.Since(begin).Seconds())
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -67,8 +68,8 @@ func (c *Cluster) Up(ctx context.Context, port int, timeout time.Duration) error
 	if err != nil {
 		return errors.Join(err, c.abandon(ctx))
 	}
-	c.say("up in %.1f s: Kubernetes %s on https://127.0.0.1:%d", time.Since(begin).Seconds(), artifacts.KubernetesVersion(), id.Port)
-	c.say("export KUBECONFIG=%s", c.Dir.Kubeconfig())
+	c.sayf("up in %.1f s: Kubernetes %s on https://127.0.0.1:%d", time.Since(begin).Seconds(), artifacts.KubernetesVersion(), id.Port)
+	c.sayf("export KUBECONFIG=%s", c.Dir.Kubeconfig())
 	return nil
 }
 
@@ -88,9 +89,9 @@ func (c *Cluster) attach(ctx context.Context, id state.Identity, binary string, 
 		return fmt.Errorf("the running cluster is not healthy, end it with `cluster down`: %w", err)
 	}
 	if id.Binary != binary {
-		c.say("the running cluster was started with another binary, %s; `cluster down` first to use %s", id.Binary, binary)
+		c.sayf("the running cluster was started with another binary, %s; `cluster down` first to use %s", id.Binary, binary)
 	}
-	c.say("already up since %s, healthy (%.1f s)", id.StartedAt.Format(time.TimeOnly), time.Since(begin).Seconds())
+	c.sayf("already up since %s, healthy (%.1f s)", id.StartedAt.Format(time.TimeOnly), time.Since(begin).Seconds())
 	return nil
 }
 
@@ -252,7 +253,7 @@ func (c *Cluster) writeCertificates(port int) error {
 			return err
 		}
 	}
-	return writeKubeconfig(ca, c.Dir.Kubeconfig(), fmt.Sprintf("https://%s:%d", loopback, port), "admin")
+	return writeKubeconfig(ca, c.Dir.Kubeconfig(), "https://"+net.JoinHostPort(loopback, strconv.Itoa(port)), "admin")
 }
 
 func writeKubeconfig(ca *pki.Authority, path, server, user string) error {
@@ -317,7 +318,7 @@ func (c *Cluster) abandon(ctx context.Context) error {
 	if err := c.end(ctx); err != nil {
 		return err
 	}
-	c.say("the logs are in %s", c.Dir.Logs())
+	c.sayf("the logs are in %s", c.Dir.Logs())
 	return nil
 }
 
@@ -327,7 +328,7 @@ func (c *Cluster) progress() func(supervisor.Status) {
 	return func(status supervisor.Status) {
 		for ; shown < len(status.Steps); shown++ {
 			step := status.Steps[shown]
-			c.say("%6.1f s  %s", step.After.Seconds(), step.Name)
+			c.sayf("%6.1f s  %s", step.After.Seconds(), step.Name)
 		}
 	}
 }

@@ -57,7 +57,9 @@ func namesIn(file string, content io.Reader) ([]string, error) {
 	var names []string
 	switch file {
 	case "manifest.json":
-		var images []struct{ RepoTags []string }
+		var images []struct {
+			RepoTags []string `json:"RepoTags"`
+		}
 		if err := json.NewDecoder(content).Decode(&images); err != nil {
 			return nil, err
 		}
