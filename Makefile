@@ -14,12 +14,20 @@ BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/
 
 # local: a cluster of this project's own, see test/cluster. current: the one that kubectl uses now.
 CLUSTER ?= local
+ifeq ($(filter $(CLUSTER),local current),)
+$(error CLUSTER is "$(CLUSTER)": set it to local, a cluster of this project's own, or current, the one that kubectl uses now)
+endif
 
 # REAL=1: the real ingestion package (about 0.5 GB to install, once) in place of the light image.
 REAL      ?=
 INGESTION := $(if $(REAL),ingestion,ingestion-light)
+IMAGES    ?= openmetadata-stand-in $(INGESTION)
+DEMO      := bin/demo --image pipelinectl.local/$(INGESTION):dev
 
 export CLUSTER
+
+# Go uses all cores by itself, and tests that share them with another build or test run into their deadlines.
+.NOTPARALLEL:
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -29,30 +37,34 @@ help: ## List the targets.
 
 .PHONY: build
 build: ## Build bin/pipelinectl and bin/exithandler, static.
-	$(BUILD) ./cmd/pipelinectl ./cmd/exithandler
+	@echo "building bin/pipelinectl and bin/exithandler (the first time: a minute or two)"
+	@$(BUILD) ./cmd/pipelinectl ./cmd/exithandler
+
+# Go knows what has changed.
+.PHONY: bin/demo bin/openmetadata-stand-in
+bin/demo:
+	@$(BUILD) ./test/demo
+bin/openmetadata-stand-in:
+	@$(BUILD) ./test/openmetadata/cmd/openmetadata-stand-in
 
 .PHONY: demo
-demo: build cluster-up images ## Run, fail and kill a pipeline on a real cluster, and show what OpenMetadata was told. REAL=1: with the real ingestion package.
-	@$(BUILD) ./test/demo
-	@bin/demo --image pipelinectl.local/$(INGESTION):dev
+demo: build bin/demo cluster-up images ## Run, fail and kill a pipeline on a real cluster, and show what OpenMetadata was told. REAL=1: with the real ingestion package.
+	@$(DEMO)
 
 .PHONY: test
 test: test-unit test-integration ## Run all tests.
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster, with the race detector.
-	go vet ./...
-	go test -race ./...
-	cd test/cluster && go vet ./cmd/cluster ./internal/... && go test ./cmd/cluster ./internal/...
+	@test/unit.sh
 
 .PHONY: test-integration
-test-integration: build ## Run the tests on the cluster; says so where none can be made.
-	test/integration.sh
+test-integration: ## Run the tests on the cluster; says so where none can be made.
+	@test/integration.sh
 
 .PHONY: bench
-bench: build cluster-up images ## Measure the hook beside bare requests, and a deploy of 1,000 pipelines beside kubectl apply.
+bench: build bin/demo cluster-up images ## Measure the hook beside bare requests, and a deploy of 1,000 pipelines beside kubectl apply.
 	go test -count=1 -run '^$$' -bench . -benchtime 21x ./test/bench
-	go build -o bin/ ./test/demo
 	bin/demo load openmetadata-stand-in
 	PIPELINECTL_E2E=1 go test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 30m ./test/e2e
 
@@ -69,11 +81,14 @@ test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=h
 .PHONY: lint
 lint: ## Run the linters.
 	go run $(GOLANGCI_LINT) run ./...
+	@# Not cmd/allinone: it would compile Kubernetes, for a main that only calls it.
+	cd test/cluster && go run $(GOLANGCI_LINT) run --config ../../.golangci.yml . ./cmd/cluster ./cmd/pause ./internal/... ./testdata/job
 
 .PHONY: cluster-build
 cluster-build:
 ifeq ($(CLUSTER),local)
-	@test/cluster/install.sh
+	@test/install.sh containerd=containerd ctr=containerd containerd-shim-runc-v2=containerd runc=runc \
+		host-local=containernetworking-plugins loopback=containernetworking-plugins
 	@test/cluster/build.sh bin
 endif
 
@@ -88,13 +103,12 @@ cluster-down: ## Stop the local cluster; nothing of it is left.
 	@if [ -x bin/cluster ]; then bin/cluster down; fi
 
 .PHONY: images
-images: build ## Build the images, without a Docker engine.
-	@$(BUILD) ./test/openmetadata/cmd/openmetadata-stand-in
-	@test/images/build.sh openmetadata-stand-in $(INGESTION)
+images: build bin/openmetadata-stand-in ## Build the images, without a Docker engine.
+	@test/images/build.sh $(IMAGES)
 
 .PHONY: page
-page: ## Bring the demo's OpenMetadata page to http://127.0.0.1:8585 until interrupted.
-	@bin/demo page
+page: bin/demo ## Bring the demo's OpenMetadata page to http://127.0.0.1:8585 until interrupted.
+	@$(DEMO) page
 
 .PHONY: clean
 clean: cluster-down ## Stop the cluster and remove bin/. The caches stay, in ~/.cache/pipelinectl.

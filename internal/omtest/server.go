@@ -6,12 +6,12 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/go-resty/resty/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/entities"
 )
 
 // signingKey is one for all tests of a package: making it takes longer than most tests.
@@ -71,22 +71,18 @@ func (s *Server) ClientWith(tb testing.TB, token string) *omapi.Client {
 // Pipeline makes a metadata pipeline of a service of its own, and gives its fully qualified name.
 func (s *Server) Pipeline(tb testing.TB, service, name string) string {
 	tb.Helper()
-	created := s.put(tb, "/v1/services/databaseServices", map[string]any{
-		"name": service, "serviceType": "CustomDatabase",
-		"connection": map[string]any{"config": map[string]any{"type": "CustomDatabase", "sourcePythonClass": "a.B"}},
-	})
-	created = s.put(tb, "/v1/services/ingestionPipelines", map[string]any{
-		"name": name, "pipelineType": "metadata", "airflowConfig": map[string]any{},
-		"sourceConfig": map[string]any{"config": map[string]any{"type": "DatabaseMetadata"}},
-		"service":      map[string]any{"id": created.ID, "type": "databaseService"},
-	})
+	client := entities.Client{URL: s.URL, Token: s.Token}
+	created, err := client.Create(tb.Context(), entities.Service(service, nil), entities.Pipeline(name))
+	require.NoError(tb, err)
 	return created.FQN
 }
 
-// TestSuite makes a test suite, and gives its id.
-func (s *Server) TestSuite(tb testing.TB, name string) string {
+// TestSuite makes a test suite.
+func (s *Server) TestSuite(tb testing.TB, name string) {
 	tb.Helper()
-	return s.put(tb, "/v1/dataQuality/testSuites", map[string]any{"name": name, "description": ""}).ID
+	client := entities.Client{URL: s.URL, Token: s.Token}
+	_, err := client.CreateTestSuite(tb.Context(), map[string]any{"name": name, "description": ""})
+	require.NoError(tb, err)
 }
 
 // Fault disturbs requests until the test ends, or as the fault says.
@@ -111,30 +107,9 @@ func (s *Server) Run(tb testing.TB, fqn, runID string) *admin.Run {
 	return nil
 }
 
-type entity struct {
-	ID  string `json:"id"`
-	FQN string `json:"fullyQualifiedName"`
-}
-
-func (s *Server) put(tb testing.TB, path string, body map[string]any) entity {
-	tb.Helper()
-	var out entity
-	answer, err := resty.New().R().SetContext(tb.Context()).SetAuthToken(s.Token).SetBody(body).SetResult(&out).Put(s.URL + path)
-	require.NoError(tb, err)
-	require.True(tb, answer.IsSuccess(), "PUT %s: %s: %s", path, answer.Status(), answer.Body())
-	return out
-}
-
 // Delete deletes a pipeline for good.
 func (s *Server) Delete(tb testing.TB, fqn string) {
 	tb.Helper()
-	client := resty.New().SetAuthToken(s.TokenOf(tb, admin.TokenAdmin))
-	var found entity
-	path := s.URL + "/v1/services/ingestionPipelines/"
-	answer, err := client.R().SetContext(tb.Context()).SetResult(&found).Get(path + "name/" + fqn)
-	require.NoError(tb, err)
-	require.True(tb, answer.IsSuccess(), answer.String())
-	answer, err = client.R().SetContext(tb.Context()).SetQueryParam("hardDelete", "true").Delete(path + found.ID)
-	require.NoError(tb, err)
-	require.True(tb, answer.IsSuccess(), answer.String())
+	client := entities.Client{URL: s.URL, Token: s.TokenOf(tb, admin.TokenAdmin)}
+	require.NoError(tb, client.DeletePipeline(tb.Context(), fqn))
 }

@@ -1,5 +1,6 @@
 // Package artifacts names the binaries that this version of the sources needs,
-// so that a change of the sources or of a dependency gets a file of its own.
+// so that a change of the sources, of a dependency, of Go or of the way they are
+// built gets a file of its own.
 package artifacts
 
 import (
@@ -8,6 +9,8 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"fmt"
+	"runtime"
 	"strings"
 )
 
@@ -16,6 +19,9 @@ var goMod []byte
 
 //go:embed go.sum
 var goSum []byte
+
+//go:embed build.sh
+var build []byte
 
 //go:embed cmd/allinone/main.go
 var allinone []byte
@@ -41,11 +47,15 @@ func KubernetesVersion() string {
 }
 
 // AllinoneName returns the file name of the all-in-one binary that is built
-// from these sources.
+// from these sources by the Go that has built this program.
 func AllinoneName() string {
+	return allinoneName(goMod, goSum, build, allinone, pause, []byte(runtime.Version()))
+}
+
+func allinoneName(inputs ...[]byte) string {
 	sum := sha256.New()
-	for _, part := range [][]byte{goSum, allinone, pause} {
-		sum.Write(part)
+	for _, input := range inputs {
+		_, _ = fmt.Fprintf(sum, "%d\n%s", len(input), input) // A hash does not fail.
 	}
 	return "allinone-" + KubernetesVersion() + "-" + hex.EncodeToString(sum.Sum(nil))[:12]
 }

@@ -55,20 +55,26 @@ func newBench(t *testing.T) *bench {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: a cluster needs root; nothing of it was tested")
 	}
-	bin := t.TempDir()
-	build(t, "./build.sh", bin)
-	dir, err := state.Open(t.TempDir())
+	build(t, "./build.sh")
+	bin, err := filepath.Abs("bin")
+	require.NoError(t, err)
+	// A known place: what a test leaves that was killed, the next one takes down, as does test/integration.sh.
+	dir, err := state.Open(filepath.Join(bin, "test-state"))
 	require.NoError(t, err)
 	b := &bench{t: t, program: filepath.Join(bin, "cluster"), dir: dir}
-	t.Cleanup(func() {
-		// The test's context has ended by now.
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if out, err := b.command(ctx, "down").CombinedOutput(); err != nil {
-			t.Errorf("down: %v\n%s", err, out)
-		}
-	})
+	b.down()
+	require.NoError(t, os.RemoveAll(dir.Root()))
+	t.Cleanup(b.down)
 	return b
+}
+
+// down ends the cluster, if there is one. It is also for clean-ups, when the test's context has ended.
+func (b *bench) down() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	out, err := b.command(ctx, "down").CombinedOutput()
+	require.NoError(b.t, err, "cluster down\n%s", out)
 }
 
 func build(t *testing.T, name string, args ...string) {
@@ -101,7 +107,10 @@ func (b *bench) run(args ...string) string {
 // fails runs the command, which must fail, and returns its output.
 func (b *bench) fails(args ...string) string {
 	b.t.Helper()
-	out, err := b.command(b.t.Context(), args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*patience)
+	defer cancel()
+	out, err := b.command(ctx, args...).CombinedOutput()
+	require.NoError(b.t, ctx.Err(), "cluster %s\n%s", strings.Join(args, " "), out)
 	var exit *exec.ExitError
 	require.ErrorAs(b.t, err, &exit, "cluster %s\n%s", strings.Join(args, " "), out)
 	return string(out)
@@ -129,10 +138,26 @@ func (b *bench) until(what string, check func(context.Context) error) {
 
 // host is what a cluster must leave as it was.
 type host struct {
-	mounts     []string
-	interfaces []string
-	sysctls    map[string]string
-	files      []string
+	mounts      []string
+	interfaces  []string
+	sysctls     map[string]string
+	files       []string
+	controllers []string // Of cgroup version 2, without those that a cluster enables and leaves.
+}
+
+// new returns what is there and was not before. Others on the machine also mount things and make interfaces.
+func (h host) new(before host) error {
+	for name, lists := range map[string][2][]string{
+		"mount": {before.mounts, h.mounts}, "interface": {before.interfaces, h.interfaces},
+		"file": {before.files, h.files}, "cgroup controller": {before.controllers, h.controllers},
+	} {
+		for _, one := range lists[1] {
+			if !slices.Contains(lists[0], one) {
+				return fmt.Errorf("%s: %s", name, one)
+			}
+		}
+	}
+	return nil
 }
 
 func hostState(t *testing.T) host {
@@ -159,6 +184,20 @@ func hostState(t *testing.T) host {
 			h.files = append(h.files, path)
 		}
 	}
+	hierarchies, err := cgroup.Hierarchies()
+	require.NoError(t, err)
+	for _, one := range hierarchies {
+		enabled, err := os.ReadFile(filepath.Join(one.Mount, "cgroup.subtree_control"))
+		if !one.V2 || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		require.NoError(t, err)
+		for controller := range strings.FieldsSeq(string(enabled)) {
+			if !slices.Contains(cgroup.Controllers(), controller) {
+				h.controllers = append(h.controllers, controller)
+			}
+		}
+	}
 	return h
 }
 
@@ -176,18 +215,9 @@ func (b *bench) identity() state.Identity {
 // nothingLeft asserts that nothing of the cluster is left on the machine.
 func (b *bench) nothingLeft(before host, id state.Identity) {
 	b.t.Helper()
-	// Others on the machine mount things too, for a while.
-	b.until("no mount is left", func(context.Context) error {
-		for _, mount := range hostState(b.t).mounts {
-			if !slices.Contains(before.mounts, mount) {
-				return fmt.Errorf("new: %s", mount)
-			}
-		}
-		return nil
-	})
-	after := hostState(b.t)
-	after.mounts = before.mounts
-	assert.Equal(b.t, before, after)
+	// What others make goes again, if one waits.
+	b.until("nothing new is left", func(context.Context) error { return hostState(b.t).new(before) })
+	assert.Equal(b.t, before.sysctls, hostState(b.t).sysctls)
 	assert.False(b.t, id.Alive())
 	assert.Empty(b.t, b.processes(func(_, environment string) bool {
 		return strings.Contains(environment, b.dir.Run())
@@ -197,9 +227,10 @@ func (b *bench) nothingLeft(before host, id state.Identity) {
 	assert.Empty(b.t, cgroup.Existing(hierarchies, b.dir.CgroupName()))
 	assert.NoDirExists(b.t, b.dir.Run())
 	assert.NoFileExists(b.t, b.dir.Kubeconfig())
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", id.Port), time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(b.t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", id.Port))
 	if err == nil {
-		assert.NoError(b.t, conn.Close())
+		_ = conn.Close()
 	}
 	assert.Error(b.t, err, "the port is still served")
 }
@@ -294,7 +325,9 @@ func (b *bench) completes(client kubernetes.Interface) {
 	assert.Equal(b.t, supervisor.NodeName, pod.Spec.NodeName)
 	log, err := client.CoreV1().Pods("default").GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
 	require.NoError(b.t, err)
-	var version struct{ GitVersion string }
+	var version struct {
+		GitVersion string `json:"gitVersion"`
+	}
 	require.NoError(b.t, json.Unmarshal(log, &version), "the log: %s", log)
 	assert.Equal(b.t, artifacts.KubernetesVersion(), version.GitVersion)
 }
@@ -412,10 +445,10 @@ func TestClusterComponentDies(t *testing.T) {
 	before := hostState(t)
 	// A binary that is Kubernetes but for one broken component.
 	broken := filepath.Join(t.TempDir(), "broken")
-	real := strings.TrimSpace(b.run("artifact"))
-	script := "#!/bin/sh\nif [ \"$1\" = kube-scheduler ]; then echo 'I am broken'; exit 7; fi\nexec '" + real + "' \"$@\"\n"
+	whole := strings.TrimSpace(b.run("artifact"))
+	script := "#!/bin/sh\nif [ \"$1\" = kube-scheduler ]; then echo 'I am broken'; exit 7; fi\nexec '" + whole + "' \"$@\"\n"
 	require.NoError(t, os.WriteFile(broken, []byte(script), 0o700))
-	pause, err := os.ReadFile(real + artifacts.PauseSuffix)
+	pause, err := os.ReadFile(whole + artifacts.PauseSuffix)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(broken+artifacts.PauseSuffix, pause, 0o700))
 

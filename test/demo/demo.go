@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -13,7 +12,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/harness"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
@@ -29,12 +27,12 @@ type demo struct {
 	image     string
 }
 
-func (d *demo) prepare(ctx context.Context) error {
+func (d *demo) prepare(ctx context.Context, dir string) error {
 	fmt.Printf("Preparing namespace %s: images, service account, and an OpenMetadata stand-in.\n", d.namespace)
-	if err := d.cluster.Load(ctx, "openmetadata-stand-in", imageName(d.image)); err != nil {
+	if err := d.cluster.Namespace(ctx, d.namespace, func(question string) bool { return confirm(ctx, question) }); err != nil {
 		return err
 	}
-	if err := d.cluster.Namespace(ctx, d.namespace, confirm); err != nil {
+	if err := d.cluster.Load(ctx, "openmetadata-stand-in", imageName(d.image)); err != nil {
 		return err
 	}
 	standIn, err := d.cluster.StartStandIn(ctx, d.namespace, 0)
@@ -42,7 +40,7 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	d.standIn = standIn
-	d.command, err = d.cluster.NewCommand(standIn, d.namespace, harness.Parameters{IngestionImage: d.image, BackoffLimit: 0})
+	d.command, err = d.cluster.NewCommand(standIn, dir, d.namespace, harness.Parameters{IngestionImage: d.image, BackoffLimit: 0})
 	return err
 }
 
@@ -52,10 +50,21 @@ func imageName(image string) string {
 	return name
 }
 
-func confirm(question string) bool {
+// confirm asks on the terminal. What ends the demo is no; the read is left behind then, and ends with the process.
+func confirm(ctx context.Context, question string) bool {
 	fmt.Printf("%s [y/N] ", question)
-	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	return strings.EqualFold(strings.TrimSpace(answer), "y")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(os.Stdin).ReadString('\n') // No line is no.
+		answer <- line
+	}()
+	select {
+	case line := <-answer:
+		return strings.EqualFold(strings.TrimSpace(line), "y")
+	case <-ctx.Done():
+		fmt.Println()
+		return false
+	}
 }
 
 func (d *demo) succeeds(ctx context.Context) error {
@@ -68,35 +77,33 @@ func (d *demo) fails(ctx context.Context) error {
 
 // killed kills the run as soon as it is at work.
 func (d *demo) killed(ctx context.Context) error {
-	return d.show(ctx, "3. A run that is killed", "warehouse", func(fqn, runID string) error {
-		if _, err := d.waitFor(ctx, fqn, runID, func(state omapi.PipelineState) bool { return state == omapi.StateRunning }); err != nil {
+	return d.show(ctx, "3. A run that is killed", "warehouse", func(fqn string) error {
+		if _, err := d.waitFor(ctx, fqn, func(state omapi.PipelineState) bool { return state == omapi.StateRunning }); err != nil {
 			return err
 		}
-		return d.execute(ctx, nil, "kill", fqn)
+		return d.execute(ctx, "kill", fqn)
 	})
 }
 
-func (d *demo) show(ctx context.Context, title, service string, then func(fqn, runID string) error) error {
+func (d *demo) show(ctx context.Context, title, service string, then func(fqn string) error) error {
 	fmt.Printf("\n%s\n", title)
 	file := filepath.Join("examples", service+".yaml")
-	if err := d.standIn.Register(ctx, filepath.Join(d.cluster.Root, "examples", service+".service.yaml"), filepath.Join(d.cluster.Root, file)); err != nil {
+	fqn, err := d.standIn.Register(ctx, filepath.Join(d.cluster.Root, "examples", service+".service.yaml"), filepath.Join(d.cluster.Root, file))
+	if err != nil {
 		return err
 	}
-	if err := d.execute(ctx, nil, "deploy", "-f", file); err != nil {
+	if err := d.execute(ctx, "deploy", "-f", file); err != nil {
 		return err
 	}
-	fqn := service + "." + service + "-metadata"
-	var started k8sclient.RunResult
-	if err := d.execute(ctx, &started, "run", fqn); err != nil {
+	if err := d.execute(ctx, "run", fqn); err != nil {
 		return err
 	}
-	fmt.Printf("  run %s started as Job %s\n", started.RunID, started.JobName)
 	if then != nil {
-		if err := then(fqn, started.RunID); err != nil {
+		if err := then(fqn); err != nil {
 			return err
 		}
 	}
-	run, err := d.waitFor(ctx, fqn, started.RunID, omapi.PipelineState.Terminal)
+	run, err := d.waitFor(ctx, fqn, omapi.PipelineState.Terminal)
 	if err != nil {
 		return err
 	}
@@ -108,12 +115,9 @@ func (d *demo) show(ctx context.Context, title, service string, then func(fqn, r
 	return nil
 }
 
-// execute shows a command as a user would type it, and its output; with a result, it is read into that instead.
-func (d *demo) execute(ctx context.Context, result any, args ...string) error {
+// execute shows a command as a user would type it, and its output.
+func (d *demo) execute(ctx context.Context, args ...string) error {
 	fmt.Printf("\n  $ pipelinectl %s\n", strings.Join(args, " "))
-	if result != nil {
-		return d.command.RunJSON(ctx, result, args...)
-	}
 	out, err := d.command.Run(ctx, args...)
 	for line := range strings.Lines(out) {
 		fmt.Print("  " + line)
@@ -121,19 +125,27 @@ func (d *demo) execute(ctx context.Context, result any, args ...string) error {
 	return err
 }
 
-func (d *demo) waitFor(ctx context.Context, fqn, runID string, reached func(omapi.PipelineState) bool) (*admin.Run, error) {
+// waitFor waits for a state of a pipeline's newest run. The stand-in is the demo's own: the run is the one it has started.
+func (d *demo) waitFor(ctx context.Context, fqn string, reached func(omapi.PipelineState) bool) (*admin.Run, error) {
 	var run *admin.Run
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, 3*time.Minute, true, func(ctx context.Context) (bool, error) {
-		var err error
-		run, err = d.standIn.Admin.Run(ctx, fqn, runID)
-		return err == nil && run != nil && reached(omapi.PipelineState(run.State)), err
+		pipelines, err := d.standIn.Admin.Pipelines(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, pipeline := range pipelines {
+			if pipeline.FQN == fqn && len(pipeline.Runs) > 0 {
+				run = &pipeline.Runs[0]
+			}
+		}
+		return run != nil && reached(omapi.PipelineState(run.State)), nil
 	})
 	if err != nil {
-		state := "no record"
+		state := "without a record"
 		if run != nil {
 			state = run.State
 		}
-		return nil, fmt.Errorf("run %s of pipeline %s is still %s: %w; see kubectl -n %s get pods,events", runID, fqn, state, err, d.namespace)
+		return nil, fmt.Errorf("the run of pipeline %s is still %s; see kubectl -n %s get pods,events: %w", fqn, state, d.namespace, err)
 	}
 	return run, nil
 }
@@ -150,7 +162,7 @@ func (d *demo) ended(ctx context.Context, runID string) (time.Time, error) {
 		return gone || !ended.IsZero(), err
 	})
 	if err != nil {
-		return ended, errors.Join(fmt.Errorf("wait for the end of run %s's pod", runID), err)
+		return ended, fmt.Errorf("the pod of run %s does not end; see kubectl -n %s get pods: %w", runID, d.namespace, err)
 	}
 	return ended, nil
 }
@@ -171,11 +183,25 @@ func printRun(run *admin.Run, ended time.Time) {
 	}
 }
 
-func (d *demo) farewell() {
+func (d *demo) farewell(ctx context.Context) error {
 	fmt.Print("\nThe cluster is up, for you to play with:\n" +
 		"  make page          OpenMetadata's page with these runs, and what to set for pipelinectl in another shell\n")
 	if d.cluster.Local {
 		fmt.Print("  bin/cluster kubectl -- -n " + d.namespace + " get all\n" +
 			"  make cluster-down  stop it; nothing is left\n")
+		return nil
 	}
+	own, err := d.cluster.Owns(ctx, d.namespace)
+	if err != nil {
+		return err
+	}
+	fmt.Print("To remove what the demo has made:\n")
+	if own {
+		fmt.Print("  kubectl delete namespace " + d.namespace + "\n")
+		return nil
+	}
+	fmt.Print("  bin/pipelinectl delete --all    (while make page runs, with what it says to set)\n" +
+		"  kubectl -n " + d.namespace + " delete pod openmetadata\n" +
+		"  kubectl -n " + d.namespace + " delete -f deploy/ingestion.yaml\n")
+	return nil
 }

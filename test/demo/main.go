@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,9 +18,9 @@ import (
 const pagePort = 8585
 
 type cli struct {
-	Namespace string        `default:"pipelinectl-demo" help:"Namespace of the demo; it is emptied first."`
+	Namespace string        `default:"pipelinectl-demo" help:"Namespace of the demo; it is emptied first where the demo has made it."`
 	Image     string        `default:"pipelinectl.local/ingestion-light:dev" help:"Ingestion image."`
-	Timeout   time.Duration `default:"10m" help:"Bound on the whole."`
+	Timeout   time.Duration `default:"10m" help:"Bound on the whole; a page has none."`
 
 	Run  runCmd  `cmd:"" default:"1" help:"Run the demo."`
 	Page pageCmd `cmd:"" help:"Bring OpenMetadata's page to this machine until interrupted."`
@@ -42,17 +41,30 @@ func run() int {
 	return 0
 }
 
+// within bounds do by the timeout, and says so where that has ended it.
+func (c *cli) within(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("not done within %s; --timeout gives more", c.Timeout))
+	defer cancel()
+	err := do(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
 type loadCmd struct {
 	Images []string `arg:"" help:"Names of test/images/build.sh."`
 }
 
 // Run loads the images.
-func (cmd *loadCmd) Run(ctx context.Context) error {
-	cluster, err := harness.NewCluster(ctx)
-	if err != nil {
-		return err
-	}
-	return cluster.Load(ctx, cmd.Images...)
+func (cmd *loadCmd) Run(ctx context.Context, c *cli) error {
+	return c.within(ctx, func(ctx context.Context) error {
+		cluster, err := harness.NewCluster(ctx)
+		if err != nil {
+			return err
+		}
+		return cluster.Load(ctx, cmd.Images...)
+	})
 }
 
 type pageCmd struct{}
@@ -67,31 +79,46 @@ func (*pageCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("OpenMetadata's page: %s   (Ctrl-C ends it)\n\nTo try things in another shell:\n", standIn.Page)
-	for _, variable := range cluster.Environment(standIn) {
+	// What the other shell is told to set is good for as long as the page is there.
+	dir, err := os.MkdirTemp("", "pipelinectl-demo-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the parameters: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	command, err := cluster.NewCommand(standIn, dir, c.Namespace, harness.Parameters{IngestionImage: c.Image})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("OpenMetadata's page: %s   (Ctrl-C ends it)\n\nTo try things in another shell, until then:\n", standIn.Page)
+	for _, variable := range append(cluster.Environment(standIn), "PIPELINECTL_CONFIG="+command.Config) {
 		fmt.Printf("  export %s\n", variable)
 	}
-	fmt.Printf("  export PIPELINECTL_CONFIG=%s\n  bin/pipelinectl status orders.orders-metadata\n", harness.ConfigPath(c.Namespace))
+	fmt.Println("  bin/pipelinectl status orders.orders-metadata")
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-standIn.Lost:
-		return fmt.Errorf("the connection to the OpenMetadata stand-in is lost: %w", err)
+		return fmt.Errorf("the connection to the OpenMetadata stand-in is lost, run make page again: %w", err)
 	}
 }
 
 type runCmd struct{}
 
 // Run is the demo.
-func (*runCmd) Run(ctx context.Context, c *cli) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, errors.New("the demo took too long"))
-	defer cancel()
+func (*runCmd) Run(ctx context.Context, c *cli) error { return c.within(ctx, c.demo) }
+
+func (c *cli) demo(ctx context.Context) error {
 	cluster, err := harness.NewCluster(ctx)
 	if err != nil {
 		return err
 	}
+	dir, err := os.MkdirTemp("", "pipelinectl-demo-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the parameters: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
 	d := &demo{cluster: cluster, namespace: c.Namespace, image: c.Image}
-	if err := d.prepare(ctx); err != nil {
+	if err := d.prepare(ctx, dir); err != nil {
 		return err
 	}
 	for _, show := range []func(context.Context) error{d.succeeds, d.fails, d.killed} {
@@ -99,6 +126,5 @@ func (*runCmd) Run(ctx context.Context, c *cli) error {
 			return err
 		}
 	}
-	d.farewell()
-	return nil
+	return d.farewell(ctx)
 }

@@ -49,13 +49,10 @@ func newWorld(tb testing.TB) *world {
 	require.NoError(tb, err)
 	w := &world{Cluster: cluster, namespace: "e2e-" + strings.ToLower(strings.ReplaceAll(tb.Name(), "/", "-"))}
 	require.NoError(tb, cluster.Namespace(tb.Context(), w.namespace, func(string) bool { return false }))
-	tb.Cleanup(func() {
-		assert.NoError(tb, w.deleteNamespace(w.namespace))
-		_ = os.Remove(harness.ConfigPath(w.namespace)) // Not there where the world was not finished.
-	})
+	tb.Cleanup(func() { assert.NoError(tb, w.deleteNamespace(w.namespace)) })
 	w.standIn, err = cluster.StartStandIn(tb.Context(), w.namespace, 0)
 	require.NoError(tb, err)
-	w.command, err = cluster.NewCommand(w.standIn, w.namespace, harness.Parameters{IngestionImage: lightImage})
+	w.command, err = cluster.NewCommand(w.standIn, tb.TempDir(), w.namespace, harness.Parameters{IngestionImage: lightImage})
 	require.NoError(tb, err)
 	return w
 }
@@ -119,7 +116,7 @@ func (w *world) startWithImage(t *testing.T, file, fqn, image string) k8sclient.
 	command := w.command
 	defer func() { w.command = command }()
 	var err error
-	w.command, err = w.NewCommand(w.standIn, w.namespace, harness.Parameters{IngestionImage: image})
+	w.command, err = w.NewCommand(w.standIn, t.TempDir(), w.namespace, harness.Parameters{IngestionImage: image})
 	require.NoError(t, err)
 	return w.start(t, file, fqn)
 }

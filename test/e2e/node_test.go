@@ -42,7 +42,7 @@ func TestNodeLost(t *testing.T) {
 		require.Equal(t, e.fqn, outside.Pipeline(t, e.name, e.name+"-metadata"))
 	}
 	var err error
-	w.command, err = w.NewCommand(&harness.StandIn{URL: outside.URL, PodURL: w.standIn.PodURL, Token: outside.Token}, w.namespace, harness.Parameters{IngestionImage: lightImage})
+	w.command, err = w.NewCommand(&harness.StandIn{URL: outside.URL, PodURL: w.standIn.PodURL, Token: outside.Token}, t.TempDir(), w.namespace, harness.Parameters{IngestionImage: lightImage})
 	require.NoError(t, err)
 	w.serve(t)
 	for _, e := range slices.Backward(endings) { // The one that waits for its tick first: a run has 100 s in all.

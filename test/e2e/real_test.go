@@ -16,7 +16,7 @@ const realImage = "pipelinectl.local/ingestion:dev"
 func TestRealIngestion(t *testing.T) {
 	w := newWorld(t)
 	var err error
-	w.command, err = w.NewCommand(w.standIn, w.namespace, harness.Parameters{IngestionImage: realImage})
+	w.command, err = w.NewCommand(w.standIn, t.TempDir(), w.namespace, harness.Parameters{IngestionImage: realImage})
 	require.NoError(t, err)
 	cases := map[string]struct {
 		reason  string

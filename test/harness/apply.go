@@ -9,29 +9,25 @@ import (
 	"io"
 	"os"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/restmapper"
 	"sigs.k8s.io/yaml"
 )
 
-// applyFile applies the objects of a YAML file to a namespace, as kubectl apply --server-side would.
+// applyFile applies the objects of a YAML file to a namespace, as kubectl apply --server-side would. It is for the
+// repository's own files, whose kinds have regular plurals.
 func (c *Cluster) applyFile(ctx context.Context, namespace, path string) error {
 	data, err := os.ReadFile(path) //nolint:gosec // The repository's own file.
 	if err != nil {
-		return err
+		return fmt.Errorf("apply to namespace %s: %w", namespace, err)
 	}
 	client, err := dynamic.NewForConfig(c.Config)
 	if err != nil {
-		return err
+		return fmt.Errorf("apply %s to namespace %s: %w", path, namespace, err)
 	}
-	groups, err := restmapper.GetAPIGroupResources(c.Kube.Discovery())
-	if err != nil {
-		return fmt.Errorf("discover the API: %w", err)
-	}
-	mapper := restmapper.NewDiscoveryRESTMapper(groups)
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	for {
 		document, err := documents.Read()
@@ -39,21 +35,18 @@ func (c *Cluster) applyFile(ctx context.Context, namespace, path string) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("read %s: %w", path, err)
 		}
 		var object unstructured.Unstructured
 		if err := yaml.Unmarshal(document, &object.Object); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s is no YAML: %w", path, err)
 		}
-		kind := object.GroupVersionKind()
-		mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		_, err = client.Resource(mapping.Resource).Namespace(namespace).
+		resource, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
+		_, err = client.Resource(resource).Namespace(namespace).
 			Apply(ctx, object.GetName(), &object, metav1.ApplyOptions{FieldManager: "pipelinectl-test", Force: true})
 		if err != nil {
-			return fmt.Errorf("apply %s %s: %w", kind.Kind, object.GetName(), err)
+			return fmt.Errorf("apply %s %s of %s to namespace %s (may this user change roles there?): %w",
+				object.GetKind(), object.GetName(), path, namespace, err)
 		}
 	}
 }

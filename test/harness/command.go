@@ -10,14 +10,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+)
 
-	"github.com/pipelinectl/pipelinectl/pkg/identity"
+const (
+	// commandTimeout bounds a command that is to end by itself, against hanging only.
+	commandTimeout = 10 * time.Minute
+	// endPatience is how long a command that was told to end may take.
+	endPatience = 10 * time.Second
 )
 
 // Parameters are the client's parameters that differ from one use to the next.
@@ -28,14 +32,12 @@ type Parameters struct {
 
 // Command is the product's pipelinectl, set up for a namespace.
 type Command struct {
+	// Config is the file of its parameters.
+	Config string
+
 	path string
 	dir  string
 	env  []string
-}
-
-// ConfigPath is where NewCommand keeps the configuration for a namespace.
-func ConfigPath(namespace string) string {
-	return filepath.Join(os.TempDir(), "pipelinectl-"+namespace+".yaml")
 }
 
 // Environment is what pipelinectl needs to find the cluster and the stand-in.
@@ -47,8 +49,8 @@ func (c *Cluster) Environment(s *StandIn) []string {
 	return env
 }
 
-// NewCommand writes the configuration and gives the command.
-func (c *Cluster) NewCommand(s *StandIn, namespace string, parameters Parameters) (*Command, error) {
+// NewCommand writes the parameters to a file of its own in dir, which is the caller's to remove, and gives the command.
+func (c *Cluster) NewCommand(s *StandIn, dir, namespace string, parameters Parameters) (*Command, error) {
 	config, err := yaml.Marshal(map[string]any{
 		"namespace":           namespace,
 		"ingestionImage":      parameters.IngestionImage,
@@ -60,16 +62,21 @@ func (c *Cluster) NewCommand(s *StandIn, namespace string, parameters Parameters
 		},
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encode the parameters for namespace %s: %w", namespace, err)
 	}
-	const private = 0o600
-	if err := os.WriteFile(ConfigPath(namespace), config, private); err != nil {
-		return nil, err
+	file, err := os.CreateTemp(dir, "pipelinectl-*.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("keep the parameters for namespace %s: %w", namespace, err)
+	}
+	_, err = file.Write(config)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("keep the parameters for namespace %s: %w", namespace, err)
 	}
 	return &Command{
-		path: filepath.Join(c.Root, "bin", "pipelinectl"),
-		dir:  c.Root,
-		env:  append(append(os.Environ(), c.Environment(s)...), "PIPELINECTL_CONFIG="+ConfigPath(namespace)),
+		Config: file.Name(),
+		path:   filepath.Join(c.Root, "bin", "pipelinectl"),
+		dir:    c.Root,
+		env:    slices.Concat(os.Environ(), c.Environment(s), []string{"PIPELINECTL_CONFIG=" + file.Name()}),
 	}, nil
 }
 
@@ -84,26 +91,37 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("pipelinectl %s: exit code %d: %s", strings.Join(e.Args, " "), e.Code, strings.TrimSpace(e.Stderr))
 }
 
-// Run runs the command and gives its standard output.
+// Run runs the command, for at most 10 minutes, and gives its standard output; an *ExitError where its code is not 0.
 func (c *Command) Run(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("not done within %s", commandTimeout))
+	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.path, args...) //nolint:gosec // Our own command.
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, &stdout, &stderr
+	cmd.WaitDelay = endPatience
 	err := cmd.Run()
+	if cause := context.Cause(ctx); cause != nil {
+		return stdout.String(), fmt.Errorf("pipelinectl %s: %w: %s", strings.Join(args, " "), cause, strings.TrimSpace(stderr.String()))
+	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return stdout.String(), &ExitError{Args: args, Code: exit.ExitCode(), Stderr: stderr.String()}
 	}
-	return stdout.String(), err
+	if err != nil {
+		return stdout.String(), fmt.Errorf("pipelinectl %s (make build makes it): %w", strings.Join(args, " "), err)
+	}
+	return stdout.String(), nil
 }
 
 // Start starts a command that goes on until the context ends; its standard error goes to log.
 func (c *Command) Start(ctx context.Context, log io.Writer, args ...string) (*exec.Cmd, error) {
-	const patience = 10 * time.Second
 	cmd := exec.CommandContext(ctx, c.path, args...) //nolint:gosec // Our own command.
 	cmd.Dir, cmd.Env, cmd.Stderr = c.dir, c.env, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = patience
-	return cmd, cmd.Start()
+	cmd.WaitDelay = endPatience
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("pipelinectl %s (make build makes it): %w", strings.Join(args, " "), err)
+	}
+	return cmd, nil
 }
 
 // RunJSON runs the command with -o json and reads its result.
@@ -112,28 +130,8 @@ func (c *Command) RunJSON(ctx context.Context, result any, args ...string) error
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal([]byte(out), result)
-}
-
-// ContainerEnded says when the ingestion container of a run's newest pod ended, to the second, and whether no pod is left.
-func (c *Cluster) ContainerEnded(ctx context.Context, namespace, runID string) (time.Time, bool, error) {
-	pods, err := c.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: identity.LabelRunID + "=" + runID})
-	if err != nil {
-		return time.Time{}, false, err
+	if err := json.Unmarshal([]byte(out), result); err != nil {
+		return fmt.Errorf("read what pipelinectl %s answered: %w", strings.Join(args, " "), err)
 	}
-	var newest *corev1.Pod
-	for i := range pods.Items {
-		if pod := &pods.Items[i]; newest == nil || pod.CreationTimestamp.After(newest.CreationTimestamp.Time) {
-			newest = pod
-		}
-	}
-	if newest == nil {
-		return time.Time{}, true, nil
-	}
-	for _, status := range newest.Status.ContainerStatuses {
-		if status.Name == identity.ContainerName && status.State.Terminated != nil {
-			return status.State.Terminated.FinishedAt.Time, false, nil
-		}
-	}
-	return time.Time{}, false, nil
+	return nil
 }

@@ -3,6 +3,7 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,11 @@ import (
 // ownLabel marks the namespaces that this package made.
 const ownLabel = "pipelinectl.test/own"
 
-const pollInterval = 200 * time.Millisecond
+const (
+	pollInterval  = 200 * time.Millisecond
+	loadTimeout   = 10 * time.Minute
+	deleteTimeout = 2 * time.Minute
+)
 
 // Cluster is a Kubernetes cluster to try things on.
 type Cluster struct {
@@ -45,13 +50,16 @@ func NewCluster(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Root: root, Local: os.Getenv("CLUSTER") != "current"}
-	if c.Local {
-		out, err := exec.CommandContext(ctx, filepath.Join(root, "bin", "cluster"), "kubeconfig").Output() //nolint:gosec // Our own command.
-		if err != nil {
-			return nil, fmt.Errorf("the local cluster is not up, start it with make cluster-up: %w", err)
+	c := &Cluster{Root: root}
+	switch which := os.Getenv("CLUSTER"); which {
+	case "current":
+	case "", "local":
+		c.Local = true
+		if c.Kubeconfig, err = localKubeconfig(ctx, root); err != nil {
+			return nil, err
 		}
-		c.Kubeconfig = strings.TrimSpace(string(out))
+	default:
+		return nil, fmt.Errorf("CLUSTER is %q: set it to local, the cluster of make cluster-up, or current, the one that kubectl uses now", which)
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.Kubeconfig
@@ -65,27 +73,40 @@ func NewCluster(ctx context.Context) (*Cluster, error) {
 	return c, nil
 }
 
+func localKubeconfig(ctx context.Context, root string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, filepath.Join(root, "bin", "cluster"), "kubeconfig").Output() //nolint:gosec // Our own command.
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
+	}
+	if err != nil {
+		return "", fmt.Errorf("the local cluster cannot be used, start it with make cluster-up: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
 // repositoryRoot is the nearest folder above the working directory with the product's commands.
 func repositoryRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("find the repository: %w", err)
 	}
 	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "cmd", "pipelinectl")); err == nil {
 			return dir, nil
 		}
 	}
-	return "", errors.New("the working directory is not in the repository")
+	return "", errors.New("the working directory is not in the repository: change to it")
 }
 
-// Load brings images from the archives of test/images/build.sh into the cluster.
+// Load brings images from the archives of test/images/build.sh into the cluster, each within 10 minutes.
 func (c *Cluster) Load(ctx context.Context, names ...string) error {
 	cache := os.Getenv("XDG_CACHE_HOME")
 	if cache == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return err
+			return fmt.Errorf("find the images: %w", err)
 		}
 		cache = filepath.Join(home, ".cache")
 	}
@@ -94,10 +115,27 @@ func (c *Cluster) Load(ctx context.Context, names ...string) error {
 		return err
 	}
 	for _, name := range names {
-		args := slices.Concat(load[1:], []string{filepath.Join(cache, "pipelinectl", "images", name+".tar")})
-		if out, err := exec.CommandContext(ctx, load[0], args...).CombinedOutput(); err != nil { //nolint:gosec // The user's own LOAD.
-			return fmt.Errorf("load image %s: %w: %s", name, err, out)
+		if err := loadArchive(ctx, load, filepath.Join(cache, "pipelinectl", "images", name+".tar")); err != nil {
+			return fmt.Errorf("load image %s (make images IMAGES=%s builds it): %w", name, name, err)
 		}
+	}
+	return nil
+}
+
+func loadArchive(ctx context.Context, load []string, archive string) error {
+	if _, err := os.Stat(archive); err != nil { //nolint:gosec // The cache is the user's own.
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, loadTimeout, fmt.Errorf("not done within %s", loadTimeout))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, load[0], append(slices.Clone(load[1:]), archive)...) //nolint:gosec // The user's own LOAD.
+	cmd.WaitDelay = endPatience
+	out, err := cmd.CombinedOutput()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(load, " "), err, bytes.TrimSpace(out))
 	}
 	return nil
 }
@@ -112,7 +150,7 @@ func (c *Cluster) loadCommand() ([]string, error) {
 	}
 	config, err := clientcmd.NewDefaultClientConfigLoadingRules().Load()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the kubeconfig for its context's name: %w", err)
 	}
 	name := config.CurrentContext
 	switch {
@@ -127,32 +165,47 @@ func (c *Cluster) loadCommand() ([]string, error) {
 	}
 }
 
-// Namespace makes an empty namespace. One that is there is deleted first where this package made it; where it did not,
-// confirm is asked.
+// Namespace makes an empty namespace with the roles of ingestion pods. One that is there is deleted first where this package
+// made it; where it did not, confirm is asked, and it is used as it is.
 func (c *Cluster) Namespace(ctx context.Context, name string, confirm func(question string) bool) error {
-	namespaces := c.Kube.CoreV1().Namespaces()
-	existing, err := namespaces.Get(ctx, name, metav1.GetOptions{})
+	exists, own, err := c.namespace(ctx, name)
 	switch {
-	case apierrors.IsNotFound(err):
 	case err != nil:
-		return fmt.Errorf("read namespace %s: %w", name, err)
-	case existing.Labels[ownLabel] == "":
-		if !confirm(fmt.Sprintf("Namespace %s was made by someone else. Use it?", name)) {
-			return fmt.Errorf("namespace %s was made by someone else, and is left alone", name)
-		}
-		return nil
-	default:
+		return err
+	case exists && own:
 		if err := c.DeleteNamespace(ctx, name); err != nil {
 			return err
 		}
+		exists = false
+	case exists && !confirm(fmt.Sprintf("Namespace %s was made by someone else. Use it?", name)):
+		return fmt.Errorf("namespace %s was made by someone else, and is left alone; choose another", name)
 	}
-	_, err = namespaces.Create(ctx, &corev1.Namespace{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{ownLabel: "true"}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		return fmt.Errorf("create namespace %s: %w", name, err)
+	if !exists {
+		_, err = c.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{ownLabel: "true"}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("create namespace %s: %w", name, err)
+		}
 	}
 	return c.applyFile(ctx, name, filepath.Join(c.Root, "deploy", "ingestion.yaml"))
+}
+
+// Owns says whether this package made the namespace.
+func (c *Cluster) Owns(ctx context.Context, name string) (bool, error) {
+	_, own, err := c.namespace(ctx, name)
+	return own, err
+}
+
+func (c *Cluster) namespace(ctx context.Context, name string) (exists, own bool, err error) {
+	found, err := c.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("read namespace %s: %w", name, err)
+	}
+	return true, found.Labels[ownLabel] != "", nil
 }
 
 // DeleteNamespace deletes a namespace and waits until it is gone.
@@ -164,7 +217,7 @@ func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
 	if err := namespaces.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete namespace %s: %w", name, err)
 	}
-	err := wait.PollUntilContextTimeout(ctx, pollInterval, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, deleteTimeout, true, func(ctx context.Context) (bool, error) {
 		_, err := namespaces.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return true, nil
@@ -172,7 +225,7 @@ func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
 		return false, err
 	})
 	if err != nil {
-		return fmt.Errorf("wait until namespace %s is gone: %w", name, err)
+		return fmt.Errorf("namespace %s does not go, see kubectl get namespace %s -o yaml: %w", name, name, err)
 	}
 	return nil
 }

@@ -75,8 +75,24 @@ func (c *Cluster) ConnectStandIn(ctx context.Context, namespace string, localPor
 	return s, nil
 }
 
+// runStandIn starts the pod; one of an earlier run, in a namespace that is not emptied, goes first.
 func (c *Cluster) runStandIn(ctx context.Context, namespace string) error {
-	_, err := c.Kube.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
+	pods := c.Kube.CoreV1().Pods(namespace)
+	now := int64(0)
+	err := pods.Delete(ctx, standInName, metav1.DeleteOptions{GracePeriodSeconds: &now})
+	if err == nil {
+		err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
+			_, err := pods.Get(ctx, standInName, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return true, nil
+			}
+			return false, err
+		})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("replace pod %s of namespace %s: %w", standInName, namespace, err)
+	}
+	_, err = pods.Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: standInName},
 		Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{
@@ -91,7 +107,7 @@ func (c *Cluster) runStandIn(ctx context.Context, namespace string) error {
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("start the OpenMetadata stand-in: %w", err)
+		return fmt.Errorf("start the OpenMetadata stand-in, pod %s of namespace %s: %w", standInName, namespace, err)
 	}
 	return nil
 }
@@ -125,24 +141,26 @@ func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) 
 	request := c.Kube.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(standInName).SubResource("portforward")
 	roundTripper, upgrader, err := spdy.RoundTripperFor(c.Config)
 	if err != nil {
-		return nil, nil, fmt.Errorf("forward ports: %w", err)
+		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", err)
 	}
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: roundTripper}, http.MethodPost, request.URL())
 	ready, failed := make(chan struct{}), make(chan error, 1)
 	ports := []string{fmt.Sprintf("%d:%d", localPort, apiPort), fmt.Sprintf("0:%d", adminPort)}
 	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, ctx.Done(), ready, io.Discard, io.Discard)
 	if err != nil {
-		return nil, nil, fmt.Errorf("forward ports: %w", err)
+		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", err)
 	}
 	go func() { failed <- forwarder.ForwardPorts() }()
 	select {
 	case <-ready:
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", context.Cause(ctx))
 	case err := <-failed:
-		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", errors.Join(err, ctx.Err()))
+		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in (is port %d of this machine free?): %w", localPort, errors.Join(err, ctx.Err()))
 	}
 	forwarded, err := forwarder.GetPorts()
 	if err != nil {
-		return nil, nil, fmt.Errorf("forward ports: %w", err)
+		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", err)
 	}
 	local := map[uint16]uint16{}
 	for _, port := range forwarded {

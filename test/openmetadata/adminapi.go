@@ -74,7 +74,6 @@ func (s *Server) Admin(certificates *Certificates) http.Handler {
 		}
 		writeAdmin(w, nil, err)
 	})
-	mux.HandleFunc("GET /", s.servePage)
 	return mux
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/entities"
 )
 
 const (
@@ -112,10 +113,9 @@ func (s *server) must(t *testing.T, one step) *answer {
 // newService makes a service of its own name and removes it, with all below, at the end.
 func (s *server) newService(t *testing.T, prefix string) (id, fqn string) {
 	t.Helper()
-	body := fmt.Sprintf(`{"name":%q,"serviceType":"CustomDatabase","connection":{"config":{"type":"CustomDatabase","sourcePythonClass":"a.B"}}}`,
-		prefix+uuid.NewString())
-	got := s.must(t, step{method: http.MethodPost, path: servicesPath, body: body, status: http.StatusCreated})
-	id, fqn = text(t, got.body, "id"), text(t, got.body, "fullyQualifiedName")
+	made, err := s.entities().CreateService(t.Context(), entities.Service(prefix+uuid.NewString(), nil))
+	require.NoError(t, err)
+	id, fqn = made.ID, made.FQN
 	t.Cleanup(func() {
 		// The test's own context is over by now.
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
@@ -128,11 +128,7 @@ func (s *server) newService(t *testing.T, prefix string) (id, fqn string) {
 	return id, fqn
 }
 
-func createBody(name, serviceID string) string {
-	encoded, _ := json.Marshal(name) //nolint:errchkjson // A string always encodes.
-	return fmt.Sprintf(`{"name":%s,"pipelineType":"metadata","sourceConfig":{"config":{"type":"DatabaseMetadata"}},`+
-		`"airflowConfig":{},"service":{"id":%q,"type":"databaseService"}}`, encoded, serviceID)
-}
+func (s *server) entities() *entities.Client { return &entities.Client{URL: s.base, Token: s.token} }
 
 // pipeline is a fresh pipeline of a case.
 type pipeline struct {
@@ -146,9 +142,10 @@ type pipeline struct {
 
 func (s *server) newPipeline(t *testing.T, serviceID, name string) *pipeline {
 	t.Helper()
-	got := s.must(t, step{method: http.MethodPost, path: pipelinesPath, body: createBody(name, serviceID), status: http.StatusCreated})
+	made, err := s.entities().CreatePipeline(t.Context(), serviceID, entities.Pipeline(name))
+	require.NoError(t, err)
 	p := &pipeline{
-		id: text(t, got.body, "id"), fqn: text(t, got.body, "fullyQualifiedName"),
+		id: made.ID, fqn: made.FQN,
 		run: uuid.NewString(), other: uuid.NewString(), ts: 1_700_000_000_000,
 	}
 	p.path = pipelinesPath + "/name/" + encode(p.fqn)
@@ -565,7 +562,9 @@ func readCases() []contractCase {
 		},
 		{
 			name: "run id that is no UUID", reason: "there is no such path",
-			steps: func(p *pipeline) []step { return []step{p.get("7", http.StatusNotFound)} },
+			steps: func(p *pipeline) []step {
+				return []step{p.get("7", http.StatusNotFound), p.get("urn:uuid:"+p.run, http.StatusNotFound)}
+			},
 		},
 		{
 			name: "run of an unknown pipeline", reason: "the message names the pipeline",
@@ -899,6 +898,13 @@ func TestContractNames(t *testing.T) {
 		})
 	}
 
+	create := func(name string, status int) step {
+		pipeline := entities.Pipeline(name)
+		pipeline["service"] = map[string]any{"id": serviceID, "type": "databaseService"}
+		body, err := json.Marshal(pipeline)
+		require.NoError(t, err)
+		return step{method: http.MethodPost, path: pipelinesPath, body: string(body), status: status}
+	}
 	for _, tc := range []struct {
 		name, pipeline string
 		status         int
@@ -910,12 +916,12 @@ func TestContractNames(t *testing.T) {
 		{"too long", strings.Repeat("n", 257), http.StatusBadRequest},
 	} {
 		t.Run("cannot be created "+tc.name, func(t *testing.T) {
-			s.must(t, step{method: http.MethodPost, path: pipelinesPath, body: createBody(tc.pipeline, serviceID), status: tc.status})
+			s.must(t, create(tc.pipeline, tc.status))
 		})
 	}
 
 	t.Run("twice", func(t *testing.T) {
-		got := s.must(t, step{method: http.MethodPost, path: pipelinesPath, body: createBody("Some Thing/x", serviceID), status: http.StatusConflict})
+		got := s.must(t, create("Some Thing/x", http.StatusConflict))
 		assert.Contains(t, string(got.body), "Entity already exists")
 	})
 }

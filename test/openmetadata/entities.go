@@ -81,7 +81,7 @@ func (s *Server) writeEntity(c *call, replace bool) (*reply, error) {
 
 func checkCreate(k *kind, request map[string]any) error {
 	if hasNUL(request) {
-		return &apiError{status: http.StatusInternalServerError, message: `unsupported Unicode escape sequence: \u0000 cannot be converted to text`}
+		return errNUL()
 	}
 	if k.known != nil {
 		if err := unknownField(request, k.known); err != nil {

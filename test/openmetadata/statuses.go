@@ -158,9 +158,9 @@ func (s *Server) storeStatus(c *call, pipeline *entity, fresh *row) (*row, error
 	s.pause(c.ctx, s.insertGap())
 	switch {
 	case fresh.status[fieldTimestamp] == nil:
-		return nil, errors.New(`null value in column fieldTimestamp violates not-null constraint`)
+		return nil, errors.New(`null value in column "timestamp" violates not-null constraint`)
 	case hasNUL(fresh.status):
-		return nil, errors.New(`unsupported Unicode escape sequence: \u0000 cannot be converted to text`)
+		return nil, errNUL()
 	case before != nil:
 		return before, s.runs.update(pipeline.id, fresh)
 	}
@@ -214,17 +214,28 @@ func changeEvent(c *call, now time.Time, pipeline *entity, before, fresh *row) (
 	return answer, err
 }
 
+// runID is the path's run id in lower case; what is no UUID in its usual form is an unknown path.
+func (c *call) runID() (string, error) {
+	const usual = 36 // characters: uuid.Parse also takes others.
+	text := c.params["runId"]
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != usual {
+		return "", errNoRoute()
+	}
+	return id.String(), nil
+}
+
 // getStatus answers 204 for an unknown run.
 func (s *Server) getStatus(c *call) (*reply, error) {
-	id, err := uuid.Parse(c.params["runId"])
+	id, err := c.runID()
 	if err != nil {
-		return nil, errNoRoute()
+		return nil, err
 	}
 	pipeline, err := s.store.byFQN(c.kind, c.params["fqn"], includeNonDeleted)
 	if err != nil {
 		return nil, err
 	}
-	found := s.runs.latest(pipeline.id, id.String())
+	found := s.runs.latest(pipeline.id, id)
 	if found == nil {
 		return emptyReply(http.StatusNoContent), nil
 	}
@@ -292,15 +303,15 @@ func (c *call) queryNumber(name string) (int64, bool, error) {
 }
 
 func (s *Server) deleteStatus(c *call) (*reply, error) {
-	id, err := uuid.Parse(c.params["runId"])
+	id, err := c.runID()
 	if err != nil {
-		return nil, errNoRoute()
+		return nil, err
 	}
 	pipeline, err := s.store.byID(c.kind, c.params["id"], includeNonDeleted)
 	if err != nil {
 		return nil, err
 	}
-	s.runs.deleteRun(pipeline.id, id.String())
+	s.runs.deleteRun(pipeline.id, id)
 	return emptyReply(http.StatusNoContent), nil
 }
 

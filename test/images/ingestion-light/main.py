@@ -17,16 +17,15 @@ import yaml
 import client
 import simulation
 
+# Those of ingestion/main.py, but for application: its configuration has no source.
 PIPELINE_TYPES = (
     "metadata",
-    "usage",
     "lineage",
+    "dbt",
+    "usage",
     "profiler",
     "autoClassification",
     "TestSuite",
-    "dataInsight",
-    "elasticSearchReindex",
-    "dbt",
 )
 WORKFLOW_FIELDS = {
     "source",
@@ -111,7 +110,13 @@ class Workflow:
         self._client = client.Client(config["workflowConfig"]["openMetadataServerConfig"])
         log.info("OpenMetadata client running with Server version [%s]", self._client.version())
 
-        self._plan = simulation.parse(self._options(), self._client.token)
+        self._plan = simulation.Plan()
+        try:
+            self._plan = simulation.parse(self._options(), self._client.token)
+        except ValueError:
+            # The real source reads its options after `running` is written.
+            self._write("running")
+            raise
         simulation.prepare_signals(self._plan)
         self._plan.fault.strike("init")
         self._write("running")

@@ -6,7 +6,7 @@ import sys
 
 import yaml
 
-# By pipeline type, module and class; a module is imported when it is needed, for that takes seconds.
+# What pipelinectl deploys (pkg/workflow). By pipeline type, module and class; a module is imported when it is needed, for that takes seconds.
 WORKFLOWS = {
     "metadata": ("metadata.workflow.metadata", "MetadataWorkflow"),
     "lineage": ("metadata.workflow.metadata", "MetadataWorkflow"),

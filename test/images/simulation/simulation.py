@@ -168,6 +168,10 @@ def _fault(options):
         raise ValueError(f"option fault: {kind} needs a number, as in {kind}:3")
     if kind == "signal" and value not in signal.Signals.__members__:
         raise ValueError(f"option fault: {value!r} is no signal, as in signal:SIGSEGV")
+    if kind == "raise" and point == "end":
+        raise ValueError("option faultAt: nobody is left at the end whom raise could reach; exit:1 ends the process")
+    if point == "init" and options.get("failAttempts"):
+        raise ValueError("option failAttempts: before the first status nobody knows which attempt this is")
     return Fault(kind, value, point)
 
 

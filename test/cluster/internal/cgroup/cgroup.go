@@ -62,8 +62,13 @@ func Create(all []Hierarchy, name string) error {
 	return nil
 }
 
-// enableControllers lets the children of a version 2 group use what the group
-// itself has.
+// Controllers are what a kubelet wants in version 2, as far as the machine has
+// them. They stay enabled for the root's children when the cluster is gone:
+// others on the machine may limit by them by then.
+func Controllers() []string { return []string{"cpu", "cpuset", "hugetlb", "memory", "pids"} }
+
+// enableControllers lets the children of a version 2 group use what a kubelet
+// wants of those that the group itself has.
 func enableControllers(group string) error {
 	have, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
 	if err != nil {
@@ -75,13 +80,11 @@ func enableControllers(group string) error {
 		return fmt.Errorf("reading the enabled controllers: %w", err)
 	}
 	for controller := range strings.FieldsSeq(string(have)) {
-		if slices.Contains(strings.Fields(string(enabled)), controller) {
+		if !slices.Contains(Controllers(), controller) || slices.Contains(strings.Fields(string(enabled)), controller) {
 			continue
 		}
 		if err := os.WriteFile(file, []byte("+"+controller), 0); err != nil {
-			if slices.Contains([]string{"cpu", "cpuset", "memory", "pids"}, controller) {
-				return fmt.Errorf("enabling the %s controller: %w (in a container, its processes must first leave the root cgroup)", controller, err)
-			}
+			return fmt.Errorf("enabling the %s controller: %w (in a container, its processes must first leave the root cgroup)", controller, err)
 		}
 	}
 	return nil
@@ -133,9 +136,10 @@ func Existing(all []Hierarchy, name string) []string {
 // ctx ends.
 func Remove(ctx context.Context, all []Hierarchy, name string) error {
 	return poll.Until(ctx, 20*time.Millisecond, "the cgroups to be freed", func(context.Context) error {
-		var errs []error
-		for _, path := range Existing(all, name) {
-			errs = append(errs, removeTree(path))
+		existing := Existing(all, name)
+		errs := make([]error, len(existing))
+		for i, path := range existing {
+			errs[i] = removeTree(path)
 		}
 		return errors.Join(errs...)
 	})

@@ -30,11 +30,12 @@ func TestCreateInheritsTheCPUSet(t *testing.T) {
 
 func TestCreateEnablesControllers(t *testing.T) {
 	mount := t.TempDir()
-	write(t, filepath.Join(mount, "cgroup.controllers"), "cpu memory\n")
+	write(t, filepath.Join(mount, "cgroup.controllers"), "cpu memory io\n")
 	write(t, filepath.Join(mount, "cgroup.subtree_control"), "cpu\n")
 
 	require.NoError(t, Create([]Hierarchy{{Mount: mount, V2: true}}, "group"))
 
+	// What was written last: io would have come after it.
 	assert.Equal(t, "+memory", read(t, filepath.Join(mount, "cgroup.subtree_control")))
 	assert.DirExists(t, filepath.Join(mount, "group"))
 }

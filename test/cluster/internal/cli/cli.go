@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -26,7 +27,7 @@ type commands struct {
 
 	Up         upCmd         `cmd:"" help:"Start the cluster, or find it running."`
 	Down       downCmd       `cmd:"" help:"End the cluster and remove all that it has made."`
-	Status     statusCmd     `cmd:"" help:"Show the components; exit code 1 if one is not healthy."`
+	Status     statusCmd     `cmd:"" help:"Show the components; exit code 1 if one is not healthy, 3 if the cluster is not running."`
 	Logs       logsCmd       `cmd:"" help:"Print the logs of the components."`
 	Load       loadCmd       `cmd:"" help:"Load image archives (docker-archive or OCI archive, also gzipped)."`
 	Kubeconfig kubeconfigCmd `cmd:"" help:"Print the path of the administrator's kubeconfig."`
@@ -43,19 +44,19 @@ type upCmd struct {
 }
 
 func (u *upCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.Up(ctx, u.Port, u.Timeout) //nolint:wrapcheck // The user sees it as it is.
+	return c.Up(ctx, u.Port, u.Timeout)
 }
 
 type downCmd struct{}
 
 func (*downCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.Down(ctx) //nolint:wrapcheck // The user sees it as it is.
+	return c.Down(ctx)
 }
 
 type statusCmd struct{}
 
 func (*statusCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.Status(ctx) //nolint:wrapcheck // The user sees it as it is.
+	return c.Status(ctx)
 }
 
 type logsCmd struct {
@@ -65,7 +66,7 @@ type logsCmd struct {
 }
 
 func (l *logsCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.Logs(ctx, l.Component, l.Tail, l.Follow) //nolint:wrapcheck // The user sees it as it is.
+	return c.Logs(ctx, l.Component, l.Tail, l.Follow)
 }
 
 type loadCmd struct {
@@ -74,7 +75,7 @@ type loadCmd struct {
 }
 
 func (l *loadCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.Load(ctx, l.Archives, l.Timeout) //nolint:wrapcheck // The user sees it as it is.
+	return c.Load(ctx, l.Archives, l.Timeout)
 }
 
 type kubeconfigCmd struct {
@@ -82,6 +83,9 @@ type kubeconfigCmd struct {
 }
 
 func (k *kubeconfigCmd) Run(c *cluster.Cluster) error {
+	if err := c.Running(); err != nil {
+		return err
+	}
 	data, err := os.ReadFile(c.Dir.Kubeconfig())
 	if err != nil {
 		return fmt.Errorf("no kubeconfig, start the cluster with `cluster up`: %w", err)
@@ -91,7 +95,7 @@ func (k *kubeconfigCmd) Run(c *cluster.Cluster) error {
 	} else {
 		_, err = fmt.Fprintln(c.Out, c.Dir.Kubeconfig())
 	}
-	return err //nolint:wrapcheck // Writing to the standard output.
+	return err
 }
 
 type kubectlCmd struct {
@@ -99,13 +103,15 @@ type kubectlCmd struct {
 }
 
 func (k *kubectlCmd) Run(c *cluster.Cluster) error {
-	args := []string{
+	if err := c.Running(); err != nil {
+		return err
+	}
+	args := slices.Concat([]string{
 		c.Binary, "kubectl", "--kubeconfig", c.Dir.Kubeconfig(),
 		// The next cluster may have the same address, and should not find this one's
 		// answers in the user's cache.
 		"--cache-dir", filepath.Join(c.Dir.Run(), "kubectl-cache"),
-	}
-	args = append(args, withoutDashes(k.Args)...)
+	}, withoutDashes(k.Args))
 	if err := syscall.Exec(c.Binary, args, os.Environ()); err != nil { //nolint:gosec // Running kubectl is what it is for.
 		return fmt.Errorf("running kubectl (test/cluster/build.sh builds it): %w", err)
 	}
@@ -122,13 +128,13 @@ type nodeStopCmd struct {
 }
 
 func (n *nodeStopCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.StopNode(ctx, n.Kill) //nolint:wrapcheck // The user sees it as it is.
+	return c.StopNode(ctx, n.Kill)
 }
 
 type nodeStartCmd struct{}
 
 func (*nodeStartCmd) Run(ctx context.Context, c *cluster.Cluster) error {
-	return c.StartNode(ctx) //nolint:wrapcheck // The user sees it as it is.
+	return c.StartNode(ctx)
 }
 
 type execCmd struct {
@@ -142,7 +148,7 @@ func (e *execCmd) Run(ctx context.Context, c *cluster.Cluster) error {
 	}
 	code, err := c.Exec(ctx, command)
 	if err != nil {
-		return err //nolint:wrapcheck // The user sees it as it is.
+		return err
 	}
 	if code != 0 {
 		return exitError(code)
@@ -167,7 +173,7 @@ type artifactCmd struct{}
 
 func (*artifactCmd) Run(c *cluster.Cluster) error {
 	_, err := fmt.Fprintln(c.Out, c.Binary)
-	return err //nolint:wrapcheck // Writing to the standard output.
+	return err
 }
 
 type superviseCmd struct{}
@@ -175,27 +181,43 @@ type superviseCmd struct{}
 func (*superviseCmd) Run(ctx context.Context) error {
 	cfg, listener, err := cluster.Inherited()
 	if err != nil {
-		return err //nolint:wrapcheck // It goes to the supervisor's log as it is.
+		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	return supervisor.Run(ctx, cfg, listener, log) //nolint:wrapcheck // It goes to the supervisor's log as it is.
+	return supervisor.Run(ctx, cfg, listener, log)
 }
 
-// Main runs the command that args name and returns the exit code.
+const (
+	exitUsage      = 2
+	exitNotRunning = 3 // As of an init script's status.
+)
+
+// Main runs the command that args name and returns the exit code: 1 for an error,
+// 2 for wrong arguments, 3 where a cluster is needed and none runs. --help ends
+// the process.
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, args, stdout, stderr)
-	var code exitError
+	var (
+		code  exitError
+		usage *kong.ParseError
+	)
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	default:
-		_, _ = fmt.Fprintln(stderr, "cluster:", err)
-		return 1
 	}
+	_, _ = fmt.Fprintln(stderr, "cluster:", err)
+	switch {
+	case errors.As(err, &usage):
+		_, _ = fmt.Fprintln(stderr, "`cluster --help` shows the commands and their flags")
+		return exitUsage
+	case errors.Is(err, cluster.ErrNotRunning):
+		return exitNotRunning
+	}
+	return 1
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -213,20 +235,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			"bin":   filepath.Join(cache, "bin", artifacts.AllinoneName()),
 		},
 		kong.Writers(stdout, stderr),
-		kong.UsageOnError(),
 	)
 	if err != nil {
 		return fmt.Errorf("building the command line: %w", err)
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		parser.FatalIfErrorf(err)
+		return err
 	}
 	c, err := cluster.Open(cli.State, cli.Bin, stdout)
 	if err != nil {
-		return err //nolint:wrapcheck // The user sees it as it is.
+		return err
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(c)
-	return parsed.Run() //nolint:wrapcheck // The user sees it as it is.
+	return parsed.Run()
 }

@@ -23,13 +23,20 @@ type Cluster struct {
 func Open(dir, binary string, out io.Writer) (*Cluster, error) {
 	d, err := state.Open(dir)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // It names the directory.
+		return nil, err
 	}
 	return &Cluster{Dir: d, Binary: binary, Out: out}, nil
 }
 
 // ErrNotRunning means that there is no cluster to talk to.
 var ErrNotRunning = errors.New("the cluster is not running")
+
+// Running is nil while the supervisor runs, healthy or not; else it wraps
+// ErrNotRunning and says what to do.
+func (c *Cluster) Running() error {
+	_, err := c.running()
+	return err
+}
 
 // running returns the identity of the running supervisor.
 func (c *Cluster) running() (state.Identity, error) {
@@ -38,7 +45,7 @@ func (c *Cluster) running() (state.Identity, error) {
 		return state.Identity{}, fmt.Errorf("%w (state directory %s): start it with `cluster up`", ErrNotRunning, c.Dir.Root())
 	}
 	if err != nil {
-		return state.Identity{}, err //nolint:wrapcheck // It names the file.
+		return state.Identity{}, err
 	}
 	if !id.Alive() {
 		return state.Identity{}, fmt.Errorf("%w: its supervisor (process %d) has ended; `cluster logs supervisor` may tell why; `cluster up` starts anew, `cluster down` cleans up", ErrNotRunning, id.PID)
@@ -55,7 +62,7 @@ func (c *Cluster) client() (*client, state.Identity, error) {
 	return newClient(id.PID), id, nil
 }
 
-func (c *Cluster) say(format string, args ...any) {
+func (c *Cluster) sayf(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.Out, format+"\n", args...)
 }
 
@@ -65,5 +72,5 @@ const lockTimeout = 5 * time.Minute
 func (c *Cluster) lock(ctx context.Context) (func(), error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("it did not end within %s", lockTimeout))
 	defer cancel()
-	return c.Dir.Lock(ctx) //nolint:wrapcheck // It tells what it waited for.
+	return c.Dir.Lock(ctx)
 }

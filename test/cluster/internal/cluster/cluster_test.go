@@ -124,7 +124,9 @@ func TestListenTakesAnotherPort(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0") //nolint:noctx // A test.
 	require.NoError(t, err)
 	defer func() { _ = taken.Close() }()
-	listener, err := listen(taken.Addr().(*net.TCPAddr).Port)
+	address, ok := taken.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	listener, err := listen(address.Port)
 	require.NoError(t, err)
 	defer func() { _ = listener.Close() }()
 	assert.NotEqual(t, taken.Addr().String(), listener.Addr().String())
@@ -153,6 +155,7 @@ func TestLogsFollow(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Logs(ctx, "etcd", 1, true) }()
+	require.NoError(t, read.SetReadDeadline(time.Now().Add(time.Minute)))
 	buffer := make([]byte, 64)
 	n, err := read.Read(buffer)
 	require.NoError(t, err)

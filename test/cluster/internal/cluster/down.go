@@ -25,7 +25,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 		return errors.New("a cluster is root's: run this command as root")
 	}
 	if _, err := os.Stat(c.Dir.Root()); errors.Is(err, os.ErrNotExist) {
-		c.say("nothing to end")
+		c.sayf("nothing to end")
 		return nil
 	}
 	unlock, err := c.lock(ctx)
@@ -38,7 +38,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 	if err := c.clean(ctx); err != nil {
 		return err
 	}
-	c.say("down in %.1f s", time.Since(begin).Seconds())
+	c.sayf("down in %.1f s", time.Since(begin).Seconds())
 	return nil
 }
 
@@ -68,7 +68,7 @@ func (c *Cluster) end(ctx context.Context) error {
 	switch {
 	case errors.Is(err, state.ErrNone):
 	case err != nil:
-		return err //nolint:wrapcheck // It names the file.
+		return err
 	default:
 		if err := kill(ctx, id); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (c *Cluster) end(ctx context.Context) error {
 	if err := cgroup.Remove(ctx, hierarchies, c.Dir.CgroupName()); err != nil {
 		return fmt.Errorf("removing the pods' cgroups: %w", err)
 	}
-	return c.Dir.Forget() //nolint:wrapcheck // It names the file.
+	return c.Dir.Forget()
 }
 
 // kill ends the process, if it still is the recorded one, and waits until no
@@ -113,7 +113,7 @@ func kill(ctx context.Context, id state.Identity) error {
 		}
 		members, err := id.Members()
 		if err != nil {
-			return err //nolint:wrapcheck // It tells what failed.
+			return err
 		}
 		if len(members) > 0 {
 			return fmt.Errorf("processes %v are still in the cluster's namespaces: end them", members)

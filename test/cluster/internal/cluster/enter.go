@@ -33,8 +33,7 @@ func (c *Cluster) Exec(ctx context.Context, args []string) (int, error) {
 		result <- cmd.Run()
 	}()
 	err = <-result
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode(), nil
 	}
 	if err != nil {
@@ -68,7 +67,7 @@ func enter(pid int) error {
 		files[kind] = file
 	}
 	for _, kind := range order {
-		if err := unix.Setns(int(files[kind].Fd()), kind); err != nil { //nolint:gosec // A descriptor fits an int.
+		if err := unix.Setns(int(files[kind].Fd()), kind); err != nil {
 			return fmt.Errorf("entering the %s namespace: %w", names[kind], err)
 		}
 	}

@@ -29,7 +29,7 @@ func (c *Cluster) Load(ctx context.Context, archives []string, timeout time.Dura
 			return fmt.Errorf("loading %s: %w", archive, err)
 		}
 		for _, one := range names {
-			c.say("%s  %.1f s", one, time.Since(begin).Seconds())
+			c.sayf("%s  %.1f s", one, time.Since(begin).Seconds())
 		}
 	}
 	return nil
@@ -40,7 +40,7 @@ func load(ctx context.Context, id state.Identity, archive string, timeout time.D
 	defer cancel()
 	file, err := os.Open(archive)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // It names the file.
+		return nil, err
 	}
 	defer func() { _ = file.Close() }()
 	names, err := image.Names(file)
@@ -48,7 +48,7 @@ func load(ctx context.Context, id state.Identity, archive string, timeout time.D
 		return nil, err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return nil, err //nolint:wrapcheck // It names the file.
+		return nil, err
 	}
 	if _, err := ctr(ctx, id, file, "images", "import", "--snapshotter", id.Snapshotter, "-"); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -116,7 +115,7 @@ func (c *Cluster) tail(component string) string {
 func tailFile(path string, lines int) (text []byte, end int64, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, 0, err //nolint:wrapcheck // It names the file.
+		return nil, 0, err
 	}
 	var from int64
 	if lines >= 0 {
@@ -148,12 +147,11 @@ func lastLines(text []byte, lines int) []byte {
 func readFrom(path string, offset int64) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // It names the file.
+		return nil, err
 	}
 	defer func() { _ = file.Close() }()
 	if _, err := file.Seek(offset, io.SeekStart); err != nil {
-		return nil, err //nolint:wrapcheck // It names the file.
+		return nil, err
 	}
-	text, err := io.ReadAll(file)
-	return text, errors.Join(err)
+	return io.ReadAll(file)
 }

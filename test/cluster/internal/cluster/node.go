@@ -33,6 +33,6 @@ func (c *Cluster) node(ctx context.Context, path, done string) error {
 	if _, err := client.do(ctx, http.MethodPost, path); err != nil {
 		return err
 	}
-	c.say("%s is %s (%.1f s)", supervisor.NodeName, done, time.Since(begin).Seconds())
+	c.sayf("%s is %s (%.1f s)", supervisor.NodeName, done, time.Since(begin).Seconds())
 	return nil
 }

@@ -84,7 +84,7 @@ func findPrograms(cfg *supervisor.Config, dirs, cni []string) error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("missing: %s; run test/cluster/install.sh, or: apt-get install -y --no-install-recommends %s",
+		return fmt.Errorf("missing: %s; `make cluster-build` installs it, or: apt-get install -y --no-install-recommends %s",
 			strings.Join(missing, ", "), strings.Join(packages, " "))
 	}
 	return nil

@@ -26,7 +26,7 @@ func (c *Cluster) Status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.say("%s, https://127.0.0.1:%d, up %s, supervisor %d, binary %s",
+	c.sayf("%s, https://127.0.0.1:%d, up %s, supervisor %d, binary %s",
 		status.Phase, id.Port, time.Since(id.StartedAt).Round(time.Second), id.PID, id.Binary)
 	table := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
 	for _, component := range status.Components {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -67,14 +68,14 @@ func (c *Cluster) Up(ctx context.Context, port int, timeout time.Duration) error
 	if err != nil {
 		return errors.Join(err, c.abandon(ctx))
 	}
-	c.say("up in %.1f s: Kubernetes %s on https://127.0.0.1:%d", time.Since(begin).Seconds(), artifacts.KubernetesVersion(), id.Port)
-	c.say("export KUBECONFIG=%s", c.Dir.Kubeconfig())
+	c.sayf("up in %.1f s: Kubernetes %s on https://127.0.0.1:%d", time.Since(begin).Seconds(), artifacts.KubernetesVersion(), id.Port)
+	c.sayf("export KUBECONFIG=%s", c.Dir.Kubeconfig())
 	return nil
 }
 
 func (c *Cluster) upRequirements() (supervisor.Config, error) {
 	if err := c.Dir.Make(); err != nil {
-		return supervisor.Config{}, err //nolint:wrapcheck // It names the directory.
+		return supervisor.Config{}, err
 	}
 	return c.requirements()
 }
@@ -88,9 +89,9 @@ func (c *Cluster) attach(ctx context.Context, id state.Identity, binary string, 
 		return fmt.Errorf("the running cluster is not healthy, end it with `cluster down`: %w", err)
 	}
 	if id.Binary != binary {
-		c.say("the running cluster was started with another binary, %s; `cluster down` first to use %s", id.Binary, binary)
+		c.sayf("the running cluster was started with another binary, %s; `cluster down` first to use %s", id.Binary, binary)
 	}
-	c.say("already up since %s, healthy (%.1f s)", id.StartedAt.Format(time.TimeOnly), time.Since(begin).Seconds())
+	c.sayf("already up since %s, healthy (%.1f s)", id.StartedAt.Format(time.TimeOnly), time.Since(begin).Seconds())
 	return nil
 }
 
@@ -217,12 +218,12 @@ func Inherited() (supervisor.Config, net.Listener, error) {
 func (c *Cluster) writeCertificates(port int) error {
 	ca, err := pki.NewAuthority(c.Dir.PKI(), "ca")
 	if err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
 	// Nobody speaks for others here, but without this CA the controller manager and
 	// the scheduler complain all the time.
 	if _, err := pki.NewAuthority(c.Dir.PKI(), "front-proxy-ca"); err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
 	const loopback = "127.0.0.1"
 	for _, subject := range []pki.Subject{
@@ -240,11 +241,11 @@ func (c *Cluster) writeCertificates(port int) error {
 		{File: "apiserver-kubelet", CommonName: "kube-apiserver-kubelet-client", Organization: []string{"system:masters"}},
 	} {
 		if err := ca.Issue(subject); err != nil {
-			return err //nolint:wrapcheck // It names what failed.
+			return err
 		}
 	}
 	if err := ca.SigningKey("sa"); err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
 	for _, user := range []string{"admin", "controller-manager", "scheduler", "kubelet"} {
 		path := filepath.Join(c.Dir.Config(), user+".kubeconfig")
@@ -252,15 +253,15 @@ func (c *Cluster) writeCertificates(port int) error {
 			return err
 		}
 	}
-	return writeKubeconfig(ca, c.Dir.Kubeconfig(), fmt.Sprintf("https://%s:%d", loopback, port), "admin")
+	return writeKubeconfig(ca, c.Dir.Kubeconfig(), "https://"+net.JoinHostPort(loopback, strconv.Itoa(port)), "admin")
 }
 
 func writeKubeconfig(ca *pki.Authority, path, server, user string) error {
 	data, err := ca.Kubeconfig(server, user)
 	if err != nil {
-		return err //nolint:wrapcheck // It names what failed.
+		return err
 	}
-	return state.WriteFile(path, data, 0o600) //nolint:wrapcheck // It names the file.
+	return state.WriteFile(path, data, 0o600)
 }
 
 // waitReady waits until the cluster is ready and each of its components runs. It
@@ -291,7 +292,7 @@ func (c *Cluster) waitReady(ctx context.Context, id state.Identity, show func(su
 	if failure != nil {
 		return failure
 	}
-	return err //nolint:wrapcheck // It tells what it waited for.
+	return err
 }
 
 // failure returns why a cluster is not healthy with the end of the logs that may
@@ -317,7 +318,7 @@ func (c *Cluster) abandon(ctx context.Context) error {
 	if err := c.end(ctx); err != nil {
 		return err
 	}
-	c.say("the logs are in %s", c.Dir.Logs())
+	c.sayf("the logs are in %s", c.Dir.Logs())
 	return nil
 }
 
@@ -327,7 +328,7 @@ func (c *Cluster) progress() func(supervisor.Status) {
 	return func(status supervisor.Status) {
 		for ; shown < len(status.Steps); shown++ {
 			step := status.Steps[shown]
-			c.say("%6.1f s  %s", step.After.Seconds(), step.Name)
+			c.sayf("%6.1f s  %s", step.After.Seconds(), step.Name)
 		}
 	}
 }

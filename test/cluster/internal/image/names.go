@@ -23,7 +23,7 @@ func Names(archive io.ReadSeeker) ([]string, error) {
 		return nil, fmt.Errorf("not an image archive: %w", err)
 	}
 	if _, err := archive.Seek(0, io.SeekStart); err != nil {
-		return nil, err //nolint:wrapcheck // It names the file.
+		return nil, err
 	}
 	if bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		decompressed, err := gzip.NewReader(bufio.NewReader(archive))
@@ -57,9 +57,11 @@ func namesIn(file string, content io.Reader) ([]string, error) {
 	var names []string
 	switch file {
 	case "manifest.json":
-		var images []struct{ RepoTags []string }
+		var images []struct {
+			RepoTags []string `json:"RepoTags"`
+		}
 		if err := json.NewDecoder(content).Decode(&images); err != nil {
-			return nil, err //nolint:wrapcheck // The caller names the file.
+			return nil, err
 		}
 		for _, image := range images {
 			names = append(names, image.RepoTags...)
@@ -71,7 +73,7 @@ func namesIn(file string, content io.Reader) ([]string, error) {
 			} `json:"manifests"`
 		}
 		if err := json.NewDecoder(content).Decode(&index); err != nil {
-			return nil, err //nolint:wrapcheck // The caller names the file.
+			return nil, err
 		}
 		for _, manifest := range index.Manifests {
 			full := manifest.Annotations["io.containerd.image.name"]

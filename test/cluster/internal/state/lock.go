@@ -23,7 +23,7 @@ func (d Dir) Lock(ctx context.Context) (func(), error) {
 		return nil, fmt.Errorf("opening the lock: %w", err)
 	}
 	err = poll.Until(ctx, 50*time.Millisecond, "another command on this cluster", func(context.Context) error {
-		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // A descriptor fits an int.
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	})
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -38,6 +38,7 @@ type children struct {
 
 type child struct {
 	Component
+
 	done chan struct{}
 	err  error
 }

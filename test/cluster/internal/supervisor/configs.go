@@ -78,7 +78,7 @@ func containerdConfig(cfg *Config) ([]byte, error) {
 	// A JSON string is a TOML basic string.
 	quote := func(s string) (string, error) {
 		data, err := json.Marshal(s)
-		return string(data), err //nolint:wrapcheck // The template's error names the place.
+		return string(data), err
 	}
 	parsed, err := template.New("containerd.toml").Funcs(template.FuncMap{"quote": quote}).Parse(containerdTemplate)
 	if err != nil {

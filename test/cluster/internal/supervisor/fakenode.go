@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationapply "k8s.io/client-go/applyconfigurations/coordination/v1"
 	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
@@ -37,15 +38,18 @@ func renewFakeNode(ctx context.Context, client kubernetes.Interface) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	options := metav1.ApplyOptions{FieldManager: fakeNodeManager, Force: true}
-	node := coreapply.Node(FakeNodeName).WithSpec(coreapply.NodeSpec().WithTaints(
-		coreapply.Taint().WithKey("pipelinectl-cluster/fake").WithEffect(corev1.TaintEffectNoSchedule)))
 	nodes := client.CoreV1().Nodes()
 	// Created and not applied: applying the atomic list of taints again and again
 	// would remove those of the controllers.
-	if _, err := nodes.Get(ctx, FakeNodeName, metav1.GetOptions{}); err != nil {
-		if _, err := nodes.Apply(ctx, node, options); err != nil {
-			return fmt.Errorf("making the node: %w", err)
-		}
+	_, err := nodes.Get(ctx, FakeNodeName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = nodes.Create(ctx, &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: FakeNodeName},
+			Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "pipelinectl-cluster/fake", Effect: corev1.TaintEffectNoSchedule}}},
+		}, metav1.CreateOptions{FieldManager: fakeNodeManager})
+	}
+	if err != nil {
+		return fmt.Errorf("making the node: %w", err)
 	}
 	now := metav1.Now()
 	status := coreapply.Node(FakeNodeName).WithStatus(coreapply.NodeStatus().

@@ -24,7 +24,7 @@ func forward(ctx context.Context, listener net.Listener, target string, log *slo
 			return nil
 		}
 		if err != nil {
-			return err //nolint:wrapcheck // Accept's error names the address.
+			return err
 		}
 		connections.Go(func() error {
 			if err := forwardOne(ctx, conn, target); err != nil {
@@ -40,7 +40,7 @@ func forwardOne(ctx context.Context, from net.Conn, target string) error {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	to, err := dialer.DialContext(ctx, "tcp", target)
 	if err != nil {
-		return err //nolint:wrapcheck // Dial's error names the address.
+		return err
 	}
 	defer func() { _ = to.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = errors.Join(from.Close(), to.Close()) })
@@ -48,7 +48,7 @@ func forwardOne(ctx context.Context, from net.Conn, target string) error {
 	var both errgroup.Group
 	both.Go(func() error { return copyHalf(to, from) })
 	both.Go(func() error { return copyHalf(from, to) })
-	return both.Wait() //nolint:wrapcheck // Network errors name both ends.
+	return both.Wait()
 }
 
 // copyHalf copies one direction and passes its end on, leaving the other open.

@@ -56,9 +56,9 @@ func mountAll(cfg *Config) error {
 func existing(paths ...string) []string {
 	var found []string
 	for _, path := range paths {
-		real, err := filepath.EvalSymlinks(path)
-		if err == nil && !slices.Contains(found, real) {
-			found = append(found, real)
+		resolved, err := filepath.EvalSymlinks(path)
+		if err == nil && !slices.Contains(found, resolved) {
+			found = append(found, resolved)
 		}
 	}
 	return found
@@ -96,19 +96,19 @@ type keptDir struct {
 func keep(hidden []string, paths ...string) ([]keptDir, error) {
 	var kept []keptDir
 	for _, path := range paths {
-		real, err := filepath.EvalSymlinks(path)
+		resolved, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			return nil, fmt.Errorf("finding a directory: %w", err)
 		}
 		for _, above := range hidden {
-			if !within(real, above) {
+			if !within(resolved, above) {
 				continue
 			}
-			fd, err := unix.Open(real, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			fd, err := unix.Open(resolved, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 			if err != nil {
-				return nil, fmt.Errorf("opening %s: %w", real, err)
+				return nil, fmt.Errorf("opening %s: %w", resolved, err)
 			}
-			kept = append(kept, keptDir{path: real, file: os.NewFile(uintptr(fd), real)})
+			kept = append(kept, keptDir{path: resolved, file: os.NewFile(uintptr(fd), resolved)})
 		}
 	}
 	return kept, nil
@@ -123,7 +123,7 @@ func (k keptDir) restore() error {
 	if err := os.MkdirAll(k.path, 0o755); err != nil { //nolint:gosec // Only the way to the directory, not itself.
 		return fmt.Errorf("making %s: %w", k.path, err)
 	}
-	return bind("/proc/self/fd/"+strconv.Itoa(int(k.file.Fd())), k.path) //nolint:gosec // A descriptor fits an int.
+	return bind("/proc/self/fd/"+strconv.Itoa(int(k.file.Fd())), k.path)
 }
 
 // pinSysctls shows the kubelet the values that it wants, so that it does not

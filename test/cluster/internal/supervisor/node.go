@@ -108,7 +108,7 @@ func (s *supervisor) waitNode(ctx context.Context, checks ...func(context.Contex
 func (s *supervisor) nodeReady(ctx context.Context) error {
 	node, err := s.client.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})
 	if err != nil {
-		return err //nolint:wrapcheck // wait tells what was waited for.
+		return err
 	}
 	return nodeUsable(node)
 }
@@ -118,7 +118,7 @@ func (s *supervisor) nodeReady(ctx context.Context) error {
 func (s *supervisor) leaseRenewed(ctx context.Context, begin time.Time) error {
 	lease, err := s.client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, NodeName, metav1.GetOptions{})
 	if err != nil {
-		return err //nolint:wrapcheck // wait tells what was waited for.
+		return err
 	}
 	if renewed := lease.Spec.RenewTime; renewed == nil || renewed.Time.Before(begin) {
 		return errors.New("the kubelet has not renewed its lease")
@@ -131,14 +131,14 @@ func (s *supervisor) leaseRenewed(ctx context.Context, begin time.Time) error {
 func (s *supervisor) podsKnown(ctx context.Context) error {
 	bound, err := s.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + NodeName})
 	if err != nil {
-		return err //nolint:wrapcheck // wait tells what was waited for.
+		return err
 	}
 	if len(bound.Items) == 0 {
 		return nil
 	}
 	data, err := s.client.CoreV1().RESTClient().Get().Resource("nodes").Name(NodeName).SubResource("proxy").Suffix("pods").DoRaw(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // wait tells what was waited for.
+		return err
 	}
 	var known corev1.PodList
 	if err := json.Unmarshal(data, &known); err != nil {

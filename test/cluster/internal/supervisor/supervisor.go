@@ -71,7 +71,7 @@ func Run(ctx context.Context, cfg Config, listener net.Listener, log *slog.Logge
 		}
 		return nil
 	})
-	return group.Wait() //nolint:wrapcheck // Each names its part.
+	return group.Wait()
 }
 
 // prepare sets up the namespaces and the files.
@@ -143,7 +143,7 @@ func (s *supervisor) startBase(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.startContainerd(ctx) })
 	group.Go(func() error { return s.waitAPI(ctx) })
-	return group.Wait() //nolint:wrapcheck // Each names its part.
+	return group.Wait()
 }
 
 // startRest starts what needs the API server. Not before: the controller manager
@@ -169,7 +169,7 @@ func (s *supervisor) startRest(ctx context.Context) error {
 		s.step("node ready")
 		return nil
 	})
-	return group.Wait() //nolint:wrapcheck // Each names its part.
+	return group.Wait()
 }
 
 func (s *supervisor) startComponent(name string) error {
@@ -206,16 +206,16 @@ func (s *supervisor) waitContainerd(ctx context.Context) error {
 		var dialer net.Dialer
 		conn, err := dialer.DialContext(ctx, "unix", ContainerdSocket)
 		if err != nil {
-			return err //nolint:wrapcheck // wait tells what was waited for.
+			return err
 		}
-		return conn.Close() //nolint:wrapcheck // wait tells what was waited for.
+		return conn.Close()
 	})
 }
 
 func (s *supervisor) waitAPI(ctx context.Context) error {
 	err := s.wait(ctx, apiServer+" to be ready", []string{apiServer, etcd}, func(ctx context.Context) error {
 		_, err := s.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
-		return err //nolint:wrapcheck // wait tells what was waited for.
+		return err
 	})
 	if err == nil {
 		s.step("API server ready")
@@ -226,7 +226,7 @@ func (s *supervisor) waitAPI(ctx context.Context) error {
 func (s *supervisor) waitServiceAccount(ctx context.Context) error {
 	err := s.wait(ctx, controllerManager+" to make the default ServiceAccount", []string{controllerManager, apiServer}, func(ctx context.Context) error {
 		_, err := s.client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
-		return err //nolint:wrapcheck // wait tells what was waited for.
+		return err
 	})
 	if err == nil {
 		s.step("default ServiceAccount")
@@ -241,16 +241,16 @@ func (s *supervisor) waitHealthz(ctx context.Context, component, port string) er
 	return s.wait(ctx, component+" to be healthy", []string{component}, func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://127.0.0.1:"+port+"/healthz", nil)
 		if err != nil {
-			return err //nolint:wrapcheck // wait tells what was waited for.
+			return err
 		}
 		response, err := client.Do(request)
 		if err != nil {
-			return err //nolint:wrapcheck // wait tells what was waited for.
+			return err
 		}
 		defer func() { _ = response.Body.Close() }()
 		body, err := io.ReadAll(io.LimitReader(response.Body, 1024))
 		if err != nil {
-			return err //nolint:wrapcheck // wait tells what was waited for.
+			return err
 		}
 		if response.StatusCode != http.StatusOK {
 			return fmt.Errorf("status %d: %s", response.StatusCode, body)

@@ -231,7 +231,9 @@ func dial(t *testing.T, to net.Listener) *net.TCPConn {
 	conn, err := net.Dial("tcp", to.Addr().String()) //nolint:noctx // A test.
 	require.NoError(t, err)
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
-	return conn.(*net.TCPConn)
+	tcp, ok := conn.(*net.TCPConn)
+	require.True(t, ok)
+	return tcp
 }
 
 func TestWaitEndsWithItsComponent(t *testing.T) {

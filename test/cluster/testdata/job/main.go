@@ -19,18 +19,21 @@ import (
 	"time"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	version, err := version(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "job:", err)
-		os.Exit(1)
+		return 1
 	}
 	fmt.Println(version)
 	if len(os.Args) > 1 && os.Args[1] == "wait" {
 		<-ctx.Done()
 	}
+	return 0
 }
 
 func version(ctx context.Context) (string, error) {
