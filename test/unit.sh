@@ -13,6 +13,7 @@ if compiles; then
   export CGO_ENABLED=1
   race=(-race)
 else
+  export CGO_ENABLED=0
   cat <<'TEXT'
 ################################################################################
 #  THE RACE DETECTOR IS LEFT OUT: it needs a C compiler and the C library's    #
