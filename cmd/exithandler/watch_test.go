@@ -96,6 +96,8 @@ func (a *podAPI) list(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
+func noRetries(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32) }
+
 func ended(code int32) corev1.ContainerState {
 	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: "Error", StartedAt: metav1.Now(), FinishedAt: metav1.Now()}}
 }
@@ -103,7 +105,6 @@ func ended(code int32) corev1.ContainerState {
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	retries := func(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32(1)) }
-	none := func(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32) }
 	cases := map[string]struct {
 		reason string
 		job    *batchv1.Job
@@ -115,14 +116,14 @@ func TestWatch(t *testing.T) {
 		cause  diagnostics.Category
 		step   string
 	}{
-		"Silent":    {reason: "the process died and said nothing", job: newJob(none), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Unwritten": {reason: "every write of the workflow was refused", job: newJob(none), before: omapi.StateRunning, end: ended(0), want: "success"},
-		"Reported":  {reason: "nothing is missing", job: newJob(none), before: omapi.StateSuccess, end: ended(0), want: "success"},
-		"Lied":      {reason: "a success before the end was none", job: newJob(none), before: omapi.StateSuccess, end: ended(3), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Silent":    {reason: "the process died and said nothing", job: newJob(noRetries), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Unwritten": {reason: "every write of the workflow was refused", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
+		"Reported":  {reason: "nothing is missing", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(0), want: "success"},
+		"Lied":      {reason: "a success before the end was none", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(3), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Retry":     {reason: "another attempt will come", job: newJob(retries), before: omapi.StateFailed, end: ended(1), want: "running", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName + ": p"},
 		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Scheduled": {reason: "nobody has written a record yet", job: newJob(none), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(none), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Scheduled": {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
 	}
 	for name, tc := range cases {

@@ -88,8 +88,8 @@ func (c *Client) pastRun(ctx context.Context, fqn string, job *batchv1.Job) *Dia
 	}
 	verdict := diagnostics.Verdict{Category: diagnostics.CategoryUnknown, Summary: "no Job of the run is left in namespace " + c.config.Namespace}
 	for _, step := range newest.Steps {
-		if step.Name == diagnostics.StepName && len(step.Failures) > 0 {
-			verdict = diagnostics.Verdict{Category: diagnostics.Category(step.Failures[0].Name), Summary: step.Failures[0].Error}
+		if failure, ok := step.Failure(); ok && step.Name == diagnostics.StepName {
+			verdict = diagnostics.Verdict{Category: diagnostics.Category(failure.Name), Summary: failure.Error}
 		}
 	}
 	return &Diagnosis{FQN: fqn, RunID: newest.RunID, Verdict: verdict, Record: newest}

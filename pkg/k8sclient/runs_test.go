@@ -387,7 +387,7 @@ func TestStatus(t *testing.T) {
 	gone := uuid.NewString()
 	require.NoError(t, w.om.Client(t).PutStatus(t.Context(), testFQN, &omapi.PipelineStatus{
 		RunID: gone, State: omapi.StateFailed, Timestamp: testTimestamp, EndDate: testTimestamp + 5000,
-		Steps: []omapi.StepSummary{{Name: "Pod Diagnostics", Failures: []omapi.StackTraceError{{Name: "OOMKilled", Error: "too much"}}}},
+		Steps: []omapi.Step{omapi.NewStep(omapi.StepSummary{Name: "Pod Diagnostics", Failures: []omapi.StackTraceError{{Name: "OOMKilled", Error: "too much"}}})},
 	}))
 	// A scheduled run that has no record yet, and a Job of another pipeline with the same label.
 	scheduled := NewJob(&w.client.config, newPipeline(), testRunID, testTimestamp)

@@ -30,7 +30,7 @@ func Merge(record *omapi.PipelineStatus, finding Finding) (*omapi.PipelineStatus
 	// A final state that has its cause misses nothing, and a success needs none.
 	explained := !changed && merged.State.Terminal() && (record.Cause() != "" || merged.State == omapi.StateSuccess || merged.State == omapi.StatePartialSuccess)
 	if finding.Step != nil && !explained && !hasStep(record.Steps, finding.Step.Name) {
-		merged.Steps = append(slices.Clone(record.Steps), contradicted(*finding.Step, recorded, merged.State))
+		merged.Steps = append(slices.Clone(record.Steps), omapi.NewStep(contradicted(*finding.Step, recorded, merged.State)))
 		changed = true
 	}
 	return &merged, changed
@@ -47,6 +47,6 @@ func contradicted(step omapi.StepSummary, recorded, decided omapi.PipelineState)
 }
 
 // hasStep goes by the name: of what ended, the first diagnosis is as good as a later one, and each write fires alerts.
-func hasStep(steps []omapi.StepSummary, name string) bool {
-	return slices.ContainsFunc(steps, func(step omapi.StepSummary) bool { return step.Name == name })
+func hasStep(steps []omapi.Step, name string) bool {
+	return slices.ContainsFunc(steps, func(step omapi.Step) bool { return step.Name == name })
 }

@@ -109,7 +109,7 @@ func (p *player) workflow(ctx context.Context, t *testing.T, attempt int, state 
 	record.Config = json.RawMessage(fmt.Sprintf(`{"attempt":%d}`, attempt))
 	record.Metadata = json.RawMessage(`{"kept":true}`)
 	if state.Terminal() {
-		record.Steps = []omapi.StepSummary{{Name: "Source", Records: attempt + 1}}
+		record.Steps = []omapi.Step{omapi.NewStep(omapi.StepSummary{Name: "Source", Records: attempt + 1})}
 	}
 	assert.NoError(t, p.client.PutStatus(ctx, p.fqn, record))
 }

@@ -445,7 +445,7 @@ func TestQueue(t *testing.T) {
 
 func TestMergeChangesNothingOfItsInput(t *testing.T) {
 	t.Parallel()
-	record := &omapi.PipelineStatus{State: omapi.StateRunning, Timestamp: started, Steps: make([]omapi.StepSummary, 1, 5)}
+	record := &omapi.PipelineStatus{State: omapi.StateRunning, Timestamp: started, Steps: make([]omapi.Step, 1, 5)}
 	merged, changed := Merge(record, Finding{Outcome: Failed, Step: diagnosis()})
 	assert.True(t, changed)
 	assert.Len(t, merged.Steps, 2)
