@@ -189,7 +189,17 @@ func TestHookReports(t *testing.T) {
 			before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "the pod's service account needs the Role in deploy/",
 		},
 		"ForbiddenSucceeded": {reason: "so it is of a success", kube: forbidding(), more: []string{"pipelineStatus=Succeeded"}, before: omapi.StateRunning, want: omapi.StateSuccess, log: "cannot read Job"},
-		"ForbiddenUnknown":   {reason: "nobody knows: it goes on", kube: forbidding(), before: omapi.StateQueued, want: omapi.StateRunning, cause: diagnostics.CategoryUnknown, log: "cannot read Job"},
+		"ForbiddenUnknown":   {reason: "nobody knows: it goes on", kube: forbidding(), before: omapi.StateQueued, want: omapi.StateRunning, log: "cannot read Job"},
+		"ForbiddenSuccess":   {reason: "who knows nothing changes nothing", kube: forbidding(), before: omapi.StateSuccess, want: omapi.StateSuccess, unwritten: true, log: "cannot read Job"},
+		"ForbiddenPartial":   {reason: "nor a partial success", kube: forbidding(), before: omapi.StatePartialSuccess, want: omapi.StatePartialSuccess, unwritten: true, log: "cannot read Job"},
+		"ForbiddenEnded":     {reason: "nor a failure", kube: forbidding(), before: omapi.StateFailed, want: omapi.StateFailed, unwritten: true, log: "cannot read Job"},
+		"GoneSuccess":        {reason: "the Job is deleted, or its name mistyped", kube: http.NotFoundHandler(), before: omapi.StateSuccess, want: omapi.StateSuccess, unwritten: true, log: "cannot read Job"},
+		"GonePartial":        {reason: "as above", kube: http.NotFoundHandler(), before: omapi.StatePartialSuccess, want: omapi.StatePartialSuccess, unwritten: true, log: "cannot read Job"},
+		"GoneFailed":         {reason: "as above", kube: http.NotFoundHandler(), before: omapi.StateFailed, want: omapi.StateFailed, unwritten: true, log: "cannot read Job"},
+		"ByHandSuccess":      {reason: "by hand in a debug pod while the Job is not decided", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StateSuccess, want: omapi.StateSuccess, unwritten: true},
+		"ByHandPartial":      {reason: "as above", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StatePartialSuccess, want: omapi.StatePartialSuccess, unwritten: true},
+		"ByHandFailed":       {reason: "as above", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StateFailed, want: omapi.StateFailed, unwritten: true},
+		"ByHandRunning":      {reason: "and of a run that goes on it says no cause", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StateRunning, want: omapi.StateRunning, unwritten: true},
 		"NoCluster":          {reason: "a report needs no cluster", more: []string{"pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "cannot reach Kubernetes"},
 		"NoJobName":          {reason: "nor a Job", more: []string{"jobName=", "pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "the Job is not known: variable jobName is not set"},
 		"Hanging":            {reason: "a control plane that does not answer does not hold the report", kube: hanging(), more: []string{"pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "cannot read Job"},
@@ -325,29 +335,33 @@ func TestOtherCommands(t *testing.T) {
 	}
 }
 
-func TestOutcome(t *testing.T) {
+// TestHinted: what is left where no Job is known.
+func TestHinted(t *testing.T) {
 	t.Parallel()
-	failed := newJob(condition(batchv1.JobFailed, ""))
+	pod := func(state corev1.ContainerState) *corev1.Pod {
+		return &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: state}}}}
+	}
 	cases := map[string]struct {
 		reason string
-		job    *batchv1.Job
+		pod    *corev1.Pod
 		hint   string
 		want   report.Outcome
 	}{
-		"Job":       {reason: "the Job decides, not the hint", job: failed, hint: "Succeeded", want: report.Failed},
-		"Undecided": {reason: "also where it has not decided", job: newJob(func(*batchv1.Job) {}), hint: "Failed", want: report.Undecided},
-		"Succeeded": {reason: "the operator's word", hint: "Succeeded", want: report.Complete},
-		"success":   {reason: "OpenMetadata's word", hint: "success", want: report.Complete},
-		"Failed":    {reason: "any other word is a failure, as in exit_handler.py", hint: "Failed", want: report.Failed},
-		"None":      {reason: "no word is no end", want: report.Undecided},
+		"Succeeded":    {reason: "the operator's word", hint: "Succeeded", want: report.Complete},
+		"success":      {reason: "OpenMetadata's word", hint: "success", want: report.Complete},
+		"Failed":       {reason: "any other word is a failure, as in exit_handler.py", hint: "Failed", want: report.Failed},
+		"None":         {reason: "no word is no end", want: report.Undecided},
+		"Running":      {reason: "a pod that runs says nothing", pod: pod(corev1.ContainerState{}), hint: "Succeeded", want: report.Complete},
+		"KnowsBetter":  {reason: "the pod saw how it ended", pod: pod(ended(0)), hint: "Failed", want: report.Complete},
+		"KnowsWorse":   {reason: "so it did of a failure", pod: pod(ended(1)), hint: "Succeeded", want: report.Failed},
+		"DoneUnhinted": {reason: "what is done is done", pod: pod(ended(0)), want: report.Complete},
+		"RetryUnknown": {reason: "whether another attempt comes nobody says", pod: pod(ended(1)), want: report.Undecided},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := &handler{environment: &environment{hint: tc.hint}}
-			got, known := h.outcome(&diagnostics.Run{Job: tc.job})
-			assert.True(t, known)
-			assert.Equal(t, tc.want, got, tc.reason)
+			assert.Equal(t, tc.want, h.hinted(report.Sight{Pod: tc.pod}), tc.reason)
 		})
 	}
 }

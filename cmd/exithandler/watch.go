@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +24,6 @@ const (
 	toldWithin = 5 * time.Second
 	// deletedReserve is what is left of a pod's deletion when the sidecar reports what it knows by then.
 	deletedReserve = 4 * time.Second
-	// exitByKill is how a process ends that outlives its grace period.
-	exitByKill = exitSignalBase + int32(syscall.SIGKILL)
 )
 
 // watchRun is the sidecar: it sees how the run's main container ends, whatever ends it, and reports what the Job makes of it.
@@ -62,12 +59,12 @@ func watchRun(ctx context.Context, environ []string) int {
 func (h *handler) queue(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
-	_, err := report.When(ctx, h.server, h.fqn, h.runID, func(ctx context.Context) report.Finding {
+	_, err := report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding {
 		job, err := h.kube.Job(ctx, h.jobName)
 		if err != nil || report.OutcomeOf(job).Final() {
 			return report.Finding{}
 		}
-		return h.finding(report.Waiting, job)
+		return h.finding(report.Sight{Job: job}, report.Waiting)
 	})
 	if err != nil && ctx.Err() == nil {
 		h.log.Warn("the run has no record yet", "error", err)
@@ -128,7 +125,7 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	kubeCtx, cancelKube := forKubernetes(ctx)
 	defer cancelKube()
 	started := time.Now()
-	result, err := report.When(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding { return h.findEnd(kubeCtx, pod) })
+	result, err := report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding { return h.findEnd(kubeCtx, pod) })
 	log := h.log.With("took", time.Since(started).String())
 	switch {
 	case err != nil:
@@ -144,52 +141,25 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 }
 
 func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
-	main, ended := diagnostics.MainEnded(pod)
-	if ended && main.ExitCode == 0 {
+	sight := report.Sight{Pod: pod, Inside: true}
+	if main, ended := sight.Main(); ended && main.ExitCode == 0 {
 		// All went well, which needs no logs.
 		job, err := h.kube.Job(ctx, h.jobName)
-		if err == nil && !report.OutcomeOf(job).Final() {
-			return h.ended(report.Complete, job, main)
+		sight.Job = job
+		if err == nil && sight.Outcome() == report.Complete {
+			return h.finding(sight, report.Complete)
 		}
 	}
 	run := h.collect(ctx)
-	outcome, known := sidecarOutcome(run, pod)
-	if !known {
-		return report.Finding{}
+	// What is read now is newer than what was watched.
+	if sight = h.sight(run); !sight.Inside {
+		sight.Pod, sight.Inside = pod, true
 	}
-	finding := h.finding(outcome, run.Job)
-	if ended {
-		finding = h.ended(outcome, run.Job, main)
+	outcome := sight.Outcome()
+	if outcome == report.Undecided && !sight.Ending() {
+		return report.Finding{} // Whoever sees the Job has to decide.
 	}
+	finding := h.finding(sight, outcome)
 	h.addCause(&finding, run)
 	return finding
-}
-
-// ended is the finding of a pod whose main container has ended.
-func (h *handler) ended(outcome report.Outcome, job *batchv1.Job, main *corev1.ContainerStateTerminated) report.Finding {
-	finding := h.finding(outcome, job)
-	finding.Ended = main.FinishedAt.Time
-	if outcome.Final() {
-		finding.Since = main.StartedAt.Time
-	}
-	return finding
-}
-
-// sidecarOutcome is what the Job will make of the pod; false where whoever sees the Job has to decide.
-func sidecarOutcome(run *diagnostics.Run, pod *corev1.Pod) (outcome report.Outcome, known bool) {
-	main, ended := diagnostics.MainEnded(pod)
-	switch {
-	case run.Job == nil && !run.JobGone:
-		return "", false
-	case run.Job == nil && ended && main.ExitCode == 0:
-		return report.Complete, true
-	case run.Job == nil:
-		return report.Failed, true // It takes its pods along.
-	case ended:
-		return report.OutcomeWith(run.Job, pod, main.ExitCode), true
-	case pod.DeletionTimestamp != nil:
-		return report.OutcomeWith(run.Job, pod, exitByKill), true
-	default:
-		return "", false
-	}
 }

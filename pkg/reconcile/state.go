@@ -98,7 +98,7 @@ func counted(pod *corev1.Pod) bool {
 
 func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.Outcome) error {
 	finding := report.FindingOf(seen.job, outcome)
-	finding.Since = seen.mainStarted()
+	finding.Superseded = seen.mainStarted()
 	result, err := report.Report(ctx, r.Server, finding)
 	if err != nil {
 		return err
@@ -112,8 +112,8 @@ func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.
 
 func (r *Reconciler) tellAttempt(ctx context.Context, known, seen *run, pod *corev1.Pod) error {
 	finding := report.FindingOf(seen.job, report.Undecided)
-	if finding.Since = seen.mainStarted(); pod.UID == seen.newest().UID {
-		finding.Since = time.Now()
+	if finding.Superseded = seen.mainStarted(); pod.UID == seen.newest().UID {
+		finding.Superseded = time.Now()
 	}
 	diagnosed := r.collect(ctx, seen)
 	for i := range diagnosed.Pods {
@@ -163,7 +163,7 @@ func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.O
 // reportEnd collects the cause only where the record lacks one: most runs end as their workflow says.
 func (r *Reconciler) reportEnd(ctx context.Context, seen *run, outcome report.Outcome) (report.Result, error) {
 	finding := report.FindingOf(seen.job, outcome)
-	finding.Ended, finding.Since = seen.ended(), seen.mainStarted()
+	finding.Ended, finding.Superseded = seen.ended(), seen.mainStarted()
 	if outcome != report.Complete {
 		missing, err := report.Missing(ctx, r.Server, finding, diagnostics.StepName)
 		if err != nil {

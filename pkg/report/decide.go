@@ -54,7 +54,7 @@ func stateOf(record *omapi.PipelineStatus, finding *Finding) omapi.PipelineState
 	switch {
 	case record.State != none && !record.State.Known():
 		return omapi.StateQueued // As OpenMetadata's own client maps what it does not know.
-	case record.State.Terminal() && record.State != omapi.StateStopped && record.EndDate > 0 && record.EndDate < finding.Since.UnixMilli():
+	case record.State.Terminal() && record.State != omapi.StateStopped && record.EndDate > 0 && record.EndDate < finding.Superseded.UnixMilli():
 		return superseded
 	default:
 		return record.State

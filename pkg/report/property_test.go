@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -180,7 +181,7 @@ func play(t *testing.T, server *omtest.Server, client *omapi.Client, fqn string,
 		assert.JSONEq(t, fmt.Sprintf(`{"attempt":%d}`, len(h.attempts)-1), string(record.Config), "%+v", h)
 		assert.JSONEq(t, `{"kept":true}`, string(record.Metadata), "%+v", h)
 		if last.writes[len(last.writes)-1].Terminal() {
-			assert.True(t, hasStep(record.Steps, "Source"), "%+v", h)
+			assert.True(t, slices.ContainsFunc(record.Steps, func(step omapi.Step) bool { return step.Name == "Source" }), "%+v", h)
 		}
 	}
 }
@@ -188,7 +189,7 @@ func play(t *testing.T, server *omtest.Server, client *omapi.Client, fqn string,
 func (p *player) finding(outcome Outcome, step *omapi.StepSummary, attemptStarted int64) Finding {
 	finding := Finding{FQN: p.fqn, RunID: p.runID, Timestamp: p.first, Outcome: outcome, Ended: time.UnixMilli(p.clock + 500), Step: step}
 	if attemptStarted != 0 {
-		finding.Since = time.UnixMilli(attemptStarted)
+		finding.Superseded = time.UnixMilli(attemptStarted)
 	}
 	return finding
 }

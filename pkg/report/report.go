@@ -29,9 +29,9 @@ type Finding struct {
 	Outcome   Outcome
 	// Ended is when the run ended; now where it is zero.
 	Ended time.Time
-	// Since is when the attempt started that counts: a final state from before it is of an earlier one, which failed. Where
-	// an attempt has failed and another will come it is now; zero where it is not known.
-	Since time.Time
+	// Superseded is until when final states of the record are of attempts that do not count: the start of the one that
+	// does; now, where one has failed and another will come. Zero where neither is known: then a final state stands.
+	Superseded time.Time
 	// Step is added to the record if it has none of this name yet; nil for none.
 	Step *omapi.StepSummary
 }
@@ -50,11 +50,11 @@ func Report(ctx context.Context, server *omapi.Client, finding Finding) (Result,
 }
 
 // When is Report for a finding that takes time: the record is read meanwhile, so that the two do not wait for each
-// other. A finding without an outcome is no news: nothing is written.
-func When(ctx context.Context, server *omapi.Client, fqn, runID string, find func(context.Context) Finding) (Result, error) {
+// other; it is waited for. A finding without an outcome is no news: nothing is written.
+func When(ctx context.Context, server *omapi.Client, fqn, runID string, find func() Finding) (Result, error) {
 	r := &reporter{server: server}
 	found := make(chan Finding, 1)
-	go func() { found <- find(ctx) }()
+	go func() { found <- find() }()
 	record, err := getStatus(ctx, server, fqn, runID)
 	read := time.Now()
 	r.finding = <-found

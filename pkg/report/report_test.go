@@ -133,7 +133,7 @@ func TestReportKeepsTheWorkflowsRecord(t *testing.T) {
 			finding.Step = diagnosis()
 			finding.Timestamp = started + 99
 			if tc.outcome == Undecided {
-				finding.Since = time.UnixMilli(started + 50)
+				finding.Superseded = time.UnixMilli(started + 50)
 			}
 
 			result, err := Report(t.Context(), w.client, finding)
