@@ -406,6 +406,80 @@ func TestStoppedOnAServerThatDoesNotKnowIt(t *testing.T) {
 	assert.Equal(t, "failed", w.record(t)["pipelineState"])
 }
 
+// TestStaleDiagnosis: what was said of a run before its end does not stand in the way of its cause.
+func TestStaleDiagnosis(t *testing.T) {
+	t.Parallel()
+	const attempt = "Pod Diagnostics: p"
+	step := func(name, category string) map[string]any {
+		return map[string]any{"name": name, "failures": []any{map[string]any{"name": category, "error": "e"}}}
+	}
+	cases := map[string]struct {
+		reason  string
+		outcome Outcome
+		state   string
+		before  []any
+		name    string
+		found   string
+		want    []string // Each step's name and newest failure.
+	}{
+		"Ended": {
+			reason: "by hand while the run went on, then its deadline", outcome: Failed, state: "running",
+			before: []any{step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "DeadlineExceeded", want: []string{"Pod Diagnostics DeadlineExceeded"},
+		},
+		"EndedOtherwise": {
+			reason: "what it waited for is not how it ended", outcome: Failed, state: "running",
+			before: []any{step("Pod Diagnostics", "ImagePull"), step("Source", "t")}, name: "Pod Diagnostics", found: "Evicted", want: []string{"Source t", "Pod Diagnostics Evicted"},
+		},
+		"FoundLater": {
+			reason: "the first reporter could not look", outcome: Failed, state: "failed",
+			before: []any{step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "OOMKilled", want: []string{"Pod Diagnostics OOMKilled"},
+		},
+		"FoundLaterBesideTheWorkflow": {
+			reason: "also where the workflow has failures of its own", outcome: Failed, state: "failed",
+			before: []any{step("Source", "t"), step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "OOMKilled", want: []string{"Source t", "Pod Diagnostics OOMKilled"},
+		},
+		"NobodyKnows": {
+			reason: "one who does not know either adds nothing", outcome: Failed, state: "failed",
+			before: []any{step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "Unknown", want: []string{"Pod Diagnostics Unknown"},
+		},
+		"FirstIsAsGood": {
+			reason: "of what ended the first diagnosis stands", outcome: Failed, state: "failed",
+			before: []any{step("Pod Diagnostics", "OOMKilled")}, name: "Pod Diagnostics", found: "ApplicationError", want: []string{"Pod Diagnostics OOMKilled"},
+		},
+		"Attempt": {
+			reason: "an attempt that was asked of while it ran has failed", outcome: Undecided, state: "running",
+			before: []any{step(attempt, "Unknown")}, name: attempt, found: "OOMKilled", want: []string{attempt + " OOMKilled"},
+		},
+		"WorkflowsOwn": {
+			reason: "a step of the workflow's is not ours to judge", outcome: Failed, state: "failed",
+			before: []any{step("Source", "Unknown")}, name: "Source", found: "OOMKilled", want: []string{"Source Unknown"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.write(t, map[string]any{"pipelineState": tc.state, "endDate": started + 3, "status": tc.before})
+			finding := w.finding(tc.outcome)
+			finding.Step = diagnosis()
+			finding.Step.Name, finding.Step.Failures[0].Name = tc.name, tc.found
+			for range 2 {
+				_, err := w.report(t, finding)
+				require.NoError(t, err)
+			}
+			record, err := w.client.GetStatus(t.Context(), w.fqn, w.runID)
+			require.NoError(t, err)
+			var got []string
+			for _, step := range record.Steps {
+				failure, _ := step.Failure()
+				got = append(got, step.Name+" "+failure.Name)
+			}
+			assert.Equal(t, tc.want, got, tc.reason)
+			assert.LessOrEqual(t, w.puts(t), 2, "one write at most, however often it is reported")
+		})
+	}
+}
+
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
