@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // PipelineState is the state of a run, as OpenMetadata's schema pipelineState names it.
@@ -287,6 +288,32 @@ func (c *Client) ListStatuses(ctx context.Context, fqn string, limit int) ([]Pip
 		},
 	})
 	return statuses, err
+}
+
+// CountRows is how many rows the record of a run has among the latest of its pipeline: more than one where reporters wrote
+// it first with different timestamps.
+func (c *Client) CountRows(ctx context.Context, fqn, runID string) (int, error) {
+	const latest = 100
+	path, err := statusPath(fqn)
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	err = c.do(ctx, request{
+		op:     fmt.Sprintf("count the rows of run %s of pipeline %s", runID, fqn),
+		method: http.MethodGet, path: path, query: url.Values{"limit": {strconv.Itoa(latest)}},
+		into: func(data *json.Decoder) error {
+			var row struct {
+				RunID string `json:"runId"`
+			}
+			err := data.Decode(&row)
+			if strings.EqualFold(row.RunID, runID) {
+				count++
+			}
+			return err
+		},
+	})
+	return count, err
 }
 
 func statusPath(fqn string) (string, error) {
