@@ -242,6 +242,20 @@ func TestHookReports(t *testing.T) {
 	}
 }
 
+// TestHookHidesWhatAWholeConfigurationHolds: OpenMetadata's own client gives no second part with the secrets.
+func TestHookHidesWhatAWholeConfigurationHolds(t *testing.T) {
+	inCluster(t, kubernetes(newJob(condition(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded))))
+	server := omtest.Start(t, openmetadata.Options{})
+	server.Pipeline(t, "svc", "nightly")
+	environ := append(variablesOf(server, server.Token), "configSecret=",
+		"config={workflowConfig: {openMetadataServerConfig: {hostPort: '"+server.URL+"', securityConfig: {jwtToken: '"+server.Token+"'}}}, source: {serviceConnection: {config: {password: hunter2}}}}")
+	_, log, err := reported(t, environ, 2*time.Second)
+	require.NoError(t, err)
+	record := string(server.Run(t, "svc.nightly", testRunID).Rows[0])
+	assert.Contains(t, record, "connect with \\u003credacted\\u003e and bot-token", "the log is there")
+	assert.NotContains(t, record+log, "hunter2")
+}
+
 func TestHookThatCannotReport(t *testing.T) {
 	cases := map[string]struct {
 		reason string
