@@ -186,6 +186,12 @@ func TestCommandEnvironment(t *testing.T) {
 	assert.Equal(t, "bot-token", workflow.Connection(config).Token)
 	assert.NotContains(t, vars["config"], workflow.Placeholder)
 
+	ordered := []string{"B=1", "A=1", "config=" + splitConfig, "B=2", "configSecret=" + splitSecret, "NOT A PAIR"}
+	got, err = commandEnvironment(ordered)
+	require.NoError(t, err)
+	require.Len(t, got, 5)
+	assert.Equal(t, []string{"B=1", "A=1", "config=" + vars["config"], "B=2", "NOT A PAIR"}, got, "the environment is the command's, as it came")
+
 	for reason, environ := range map[string][]string{
 		"a configuration that is whole goes through as it is":            {"config=" + wholeConfig},
 		"one that is broken too: saying so is the workflow's own affair": {"config={{"},
