@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // TestMain makes the test binary the command itself where it is told so: `run` ends the process.
@@ -39,6 +40,13 @@ func command(t *testing.T, env []string, args ...string) (*exec.Cmd, *bytes.Buff
 	return cmd, out
 }
 
+func notAProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(path, []byte{0}, 0o700))
+	return path
+}
+
 func TestRunExitCodes(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -53,6 +61,8 @@ func TestRunExitCodes(t *testing.T) {
 		"Segfault":      {reason: "so for every signal", args: []string{"run", "--", "sh", "-c", "kill -SEGV $$"}, want: 139},
 		"NotFound":      {reason: "as a shell has it", args: []string{"run", "--", "no-such-command"}, want: exitNotFound},
 		"NotExecutable": {reason: "as a shell has it", args: []string{"run", "--", "/etc/passwd"}, want: exitCannotExecute},
+		"Directory":     {reason: "as a shell has it", args: []string{"run", "--", "/etc"}, want: exitCannotExecute},
+		"BadFormat":     {reason: "it may be executed, and is no program", args: []string{"run", "--", notAProgram(t)}, want: exitCannotExecute},
 		"NoCommand":     {reason: "wrong arguments", args: []string{"run", "--"}, want: exitUsage},
 		"Unknown":       {reason: "wrong arguments", args: []string{"fly"}, want: exitUsage},
 	}
@@ -226,4 +236,27 @@ func state(proc string) string {
 	}
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	return fields[0]
+}
+
+// TestByHand: under kubectl exec the one who looks has a terminal of their own.
+func TestByHand(t *testing.T) {
+	t.Parallel()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminal can be made here: %v", err)
+	}
+	t.Cleanup(func() { _ = master.Close() })
+	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	open := func(path string) *os.File {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOCTTY, 0o600)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = file.Close() })
+		return file
+	}
+	terminal, log := open(fmt.Sprint("/dev/pts/", number)), open(filepath.Join(t.TempDir(), "log"))
+	assert.True(t, byHand(terminal, log), "a terminal is shown what is reported")
+	assert.False(t, byHand(terminal, open(fmt.Sprint("/dev/pts/", number))), "once, where it is the container's own")
+	assert.False(t, byHand(log, terminal), "a hook's output goes nowhere")
 }
