@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -64,8 +65,9 @@ func kubeConfig() (*rest.Config, error) {
 	return loader.ClientConfig()
 }
 
-// collect reads what Kubernetes knows of the run, and logs what it could not read.
-func (h *handler) collect(ctx context.Context) *diagnostics.Run {
+// collect reads what Kubernetes knows of the run, and logs what it could not read. seen may be nil; it is told the run's
+// pods before the rest is there.
+func (h *handler) collect(ctx context.Context, seen func([]corev1.Pod)) *diagnostics.Run {
 	run := &diagnostics.Run{Namespace: h.namespace, JobName: h.jobName}
 	switch {
 	case h.jobName == "":
@@ -73,7 +75,7 @@ func (h *handler) collect(ctx context.Context) *diagnostics.Run {
 	case h.kube == nil:
 		run.Problems = []string{fmt.Sprintf("cannot reach Kubernetes: %v", h.kubeProblem)}
 	default:
-		run = diagnostics.Collect(ctx, h.kube, diagnostics.Target{Namespace: h.namespace, JobName: h.jobName, Redact: h.secrets})
+		run = diagnostics.Collect(ctx, h.kube, diagnostics.Target{Namespace: h.namespace, JobName: h.jobName, Redact: h.secrets, Seen: seen})
 	}
 	for _, problem := range run.Problems {
 		h.log.Warn("diagnostics are not whole", "problem", problem)

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
@@ -45,15 +47,26 @@ func forKubernetes(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.Result, error) {
-	kubeCtx, cancel := forKubernetes(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	kubeCtx, cancelKube := forKubernetes(ctx)
+	defer cancelKube()
 	h, err := newHandler(kubeCtx, log, env)
 	if err != nil {
 		return report.Result{}, err
 	}
 	defer h.server.Close()
 	return report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding {
-		run := h.collect(kubeCtx)
+		run := h.collect(kubeCtx, func(pods []corev1.Pod) {
+			// Whoever deletes a pod may give it less time than its manifest does.
+			for i := range pods {
+				if pods[i].Name == h.podName && pods[i].DeletionTimestamp != nil {
+					left := time.Until(lastMoment(pods[i].DeletionTimestamp))
+					all, share := time.AfterFunc(left, cancel), time.AfterFunc(left/diagnosticsShare, cancelKube)
+					context.AfterFunc(ctx, func() { all.Stop(); share.Stop() })
+				}
+			}
+		})
 		sight := h.sight(run)
 		if sight.Inside && run.Job != nil && !report.OutcomeOf(run.Job).Final() && diagnostics.IsSidecar(sight.Pod, identity.SidecarName) {
 			return report.Finding{} // It sees the end itself.

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -254,6 +255,46 @@ func TestHookHidesWhatAWholeConfigurationHolds(t *testing.T) {
 	record := string(server.Run(t, "svc.nightly", testRunID).Rows[0])
 	assert.Contains(t, record, "connect with \\u003credacted\\u003e and bot-token", "the log is there")
 	assert.NotContains(t, record+log, "hunter2")
+}
+
+// TestHookOfAPodWithLittleTime: whoever deletes a pod may give it less time than its manifest, which the variable has.
+func TestHookOfAPodWithLittleTime(t *testing.T) {
+	const left, given = 3 * time.Second, patience
+	cases := map[string]struct {
+		reason string
+		logs   bool
+		server bool
+	}{
+		"Server": {reason: "a server that does not answer is not waited for", server: true},
+		"Logs":   {reason: "nor is a node, and the report is made", logs: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			api := newPodAPI(newJob(noRetries))
+			api.set(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, new(metav1.NewTime(time.Now().Add(left))))
+			inCluster(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if tc.logs && strings.HasSuffix(req.URL.Path, "/log") {
+					<-req.Context().Done()
+					return
+				}
+				api.mux.ServeHTTP(w, req)
+			}))
+			server := omtest.Start(t, openmetadata.Options{})
+			server.Pipeline(t, "svc", "nightly")
+			if tc.server {
+				server.Fault(t, admin.Fault{Kind: admin.FaultHang, Path: "pipelineStatus"})
+			}
+			begun := time.Now()
+			result, _, err := reported(t, variablesOf(server, server.Token), given)
+			assert.Less(t, time.Since(begun), given/2, tc.reason)
+			if tc.server {
+				require.ErrorContains(t, err, "no answer from OpenMetadata", tc.reason)
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, report.Result{State: omapi.StateFailed, Written: true}, result, tc.reason)
+		})
+	}
 }
 
 func TestHookThatCannotReport(t *testing.T) {

@@ -24,6 +24,8 @@ const (
 	toldWithin = 5 * time.Second
 	// deletedReserve is what is left of a pod's deletion when the sidecar reports what it knows by then.
 	deletedReserve = 4 * time.Second
+	// longestPause is the most between two watches of the pod.
+	longestPause = 5 * time.Second
 )
 
 // watchRun is the sidecar: it sees how the run's main container ends, whatever ends it, and reports what the Job makes of it.
@@ -76,49 +78,64 @@ func (h *handler) queue(ctx context.Context) {
 func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(term, func() { time.AfterFunc(toldWithin, cancel) })
+	told, deletion := newAlarm(cancel), newAlarm(cancel)
+	defer told.Stop()
+	defer deletion.Stop()
+	stop := context.AfterFunc(term, func() { told.Reset(toldWithin) })
 	defer stop()
-	var (
-		seen   *corev1.Pod
-		denied bool
-	)
-	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
-	_ = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		watched, stop := context.WithCancel(ctx)
-		defer stop()
-		err := h.kube.WatchPod(watched, h.podName, func(pod *corev1.Pod) bool {
-			if seen == nil || seen.DeletionTimestamp == nil && pod.DeletionTimestamp != nil {
-				h.wakeAtDeletion(pod, cancel)
+	var seen *corev1.Pod
+	termed := term.Done()
+	delay := newBackoff()
+	for {
+		begun, states := time.Now(), 0
+		err := h.kube.WatchPod(ctx, h.podName, func(pod *corev1.Pod) bool {
+			states++
+			if deleted := pod.DeletionTimestamp; deleted != nil && (seen == nil || !deleted.Equal(seen.DeletionTimestamp)) {
+				// With its grace period everything of the pod ends.
+				deletion.Reset(time.Until(deleted.Add(-deletedReserve)))
 			}
 			seen = pod
 			_, ended := diagnostics.MainEnded(pod)
 			return ended
 		})
-		if err != nil && ctx.Err() == nil {
-			h.log.Warn("the pod is not seen", "error", err)
+		if err == nil || ctx.Err() != nil || seen != nil && apierrors.IsNotFound(err) {
+			return seen
 		}
+		h.log.Warn("the pod is not seen", "error", err)
 		// Who may not look need not go on when the main container has ended.
-		denied = apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)
-		return err == nil || seen != nil && apierrors.IsNotFound(err) || denied && term.Err() != nil, nil
-	})
-	return seen
+		if (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && term.Err() != nil {
+			return seen
+		}
+		if states > 1 || time.Since(begun) > longestPause {
+			delay = newBackoff() // The watch was one: its first state is that of a read.
+		}
+		pause := time.NewTimer(delay())
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		case <-termed:
+			termed, delay = nil, newBackoff()
+		}
+		pause.Stop()
+	}
 }
 
-// wakeAtDeletion ends the wait shortly before the pod's grace period does: with it everything of the pod ends.
-func (h *handler) wakeAtDeletion(pod *corev1.Pod, wake func()) {
-	if pod.DeletionTimestamp != nil {
-		time.AfterFunc(time.Until(pod.DeletionTimestamp.Add(-deletedReserve)), wake)
-	}
+func newBackoff() wait.DelayFunc {
+	return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: longestPause}.DelayFunc()
+}
+
+// newAlarm is a timer that is not set yet.
+func newAlarm(do func()) *time.Timer {
+	timer := time.AfterFunc(time.Hour, do)
+	timer.Stop()
+	return timer
 }
 
 // reportEnd has the time until the pod's grace period is over.
 func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	deadline := time.Now().Add(h.gracePeriod - reserve)
 	if deleted := pod.DeletionTimestamp; deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
-		deadline = deleted.Add(-time.Second)
-	}
-	if least := time.Now().Add(time.Second); deadline.Before(least) {
-		deadline = least
+		deadline = lastMoment(deleted)
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -140,6 +157,16 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	}
 }
 
+// lastMoment is when a pod that is deleted has to be reported: with its grace period everything of it ends, and a second
+// is needed at least.
+func lastMoment(deleted *metav1.Time) time.Time {
+	last, least := deleted.Add(-time.Second), time.Now().Add(time.Second)
+	if last.Before(least) {
+		return least
+	}
+	return last
+}
+
 func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 	sight := report.Sight{Pod: pod, Inside: true}
 	if main, ended := sight.Main(); ended && main.ExitCode == 0 {
@@ -150,7 +177,7 @@ func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 			return h.finding(sight, report.Complete)
 		}
 	}
-	run := h.collect(ctx)
+	run := h.collect(ctx, nil)
 	// What is read now is newer than what was watched.
 	if sight = h.sight(run); !sight.Inside {
 		sight.Pod, sight.Inside = pod, true
