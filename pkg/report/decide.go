@@ -31,6 +31,7 @@ func rules() []rule {
 	)
 	return []rule{
 		{Waiting, []omapi.PipelineState{none}, queued},
+		{Waiting, []omapi.PipelineState{superseded}, running}, // The run had started before this attempt.
 		// A retry will come, or has: what an attempt that failed wrote, also of a success, is not the run's.
 		{Undecided, []omapi.PipelineState{none, queued, superseded}, running},
 		{Complete, []omapi.PipelineState{none, queued, running, superseded}, success},
