@@ -226,6 +226,8 @@ func TestFaultsOfKubernetes(t *testing.T) {
 }
 
 // TestFaultsOfKubernetesForTheSidecar: the end is reported when the API is back, or left to others; the pod is not held.
+//
+//nolint:gocognit // One story: a fault, the end of the main container, and what becomes of both.
 func TestFaultsOfKubernetesForTheSidecar(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {

@@ -90,8 +90,8 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 		begun, states := time.Now(), 0
 		err := h.kube.WatchPod(ctx, h.podName, func(pod *corev1.Pod) bool {
 			states++
-			if deleted := pod.DeletionTimestamp; deleted != nil && (seen == nil || !deleted.Equal(seen.DeletionTimestamp)) {
-				// With its grace period everything of the pod ends.
+			if deleted := pod.DeletionTimestamp; deleted != nil {
+				// With its grace period everything of the pod ends; it may be made shorter.
 				deletion.Reset(time.Until(deleted.Add(-deletedReserve)))
 			}
 			seen = pod
@@ -102,9 +102,8 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 			return seen
 		}
 		h.log.Warn("the pod is not seen", "error", err)
-		// Who may not look need not go on when the main container has ended.
-		if (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && term.Err() != nil {
-			return seen
+		if denied(err) && term.Err() != nil {
+			return seen // Who may not look need not go on when the main container has ended.
 		}
 		if states > 1 || time.Since(begun) > longestPause {
 			delay = newBackoff() // The watch was one: its first state is that of a read.
@@ -119,6 +118,8 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 		pause.Stop()
 	}
 }
+
+func denied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
 func newBackoff() wait.DelayFunc {
 	return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: longestPause}.DelayFunc()

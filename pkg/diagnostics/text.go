@@ -97,6 +97,6 @@ func jsonEscape(text string, html bool) string {
 	var out strings.Builder
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(html)
-	_ = encoder.Encode(text) // Text always can be.
+	_ = encoder.Encode(text) //nolint:errchkjson // Text always can be.
 	return strings.TrimSuffix(out.String()[1:], "\"\n")
 }

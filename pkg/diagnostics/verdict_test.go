@@ -26,6 +26,7 @@ func runOf(job *batchv1.Job, pods []corev1.Pod, events []corev1.Event) *Run {
 	return run
 }
 
+//nolint:maintidx // A table of all causes.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	jobWith := func(conditions ...batchv1.JobCondition) *batchv1.Job {

@@ -2,6 +2,8 @@ package omapi
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -22,20 +24,14 @@ func FuzzScan(f *testing.F) {
 		}
 		var object map[string]json.RawMessage
 		_ = json.Unmarshal([]byte(text), &object) // Nothing where it is no object.
-		scanned := map[string]json.RawMessage{}
-		for name, value := range members(json.RawMessage(text)) {
-			scanned[name] = value
-		}
+		scanned := maps.Collect(members(json.RawMessage(text)))
 		require.Len(t, scanned, len(object), text)
 		for name, value := range object {
 			assert.Equal(t, string(value), string(scanned[name]), text)
 		}
 		var array []json.RawMessage
 		_ = json.Unmarshal([]byte(text), &array) // As above.
-		var elementsOf []json.RawMessage
-		for value := range elements(json.RawMessage(text)) {
-			elementsOf = append(elementsOf, value)
-		}
+		elementsOf := slices.Collect(elements(json.RawMessage(text)))
 		require.Len(t, elementsOf, len(array), text)
 		for i, value := range array {
 			assert.Equal(t, string(value), string(elementsOf[i]), text)

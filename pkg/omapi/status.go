@@ -74,7 +74,7 @@ type Step struct {
 
 // NewStep is a step of our own.
 func NewStep(summary StepSummary) Step {
-	text, _ := json.Marshal(summary) // Strings and numbers always can be.
+	text, _ := json.Marshal(summary) //nolint:errchkjson // Strings and numbers always can be.
 	return Step{Name: summary.Name, text: text}
 }
 
@@ -96,7 +96,10 @@ func (s Step) Failure() (StackTraceError, bool) {
 			newest = failure
 		}
 	}
-	var out struct{ Name, Error string }
+	var out struct {
+		Name  string `json:"name"`
+		Error string `json:"error"`
+	}
 	_ = json.Unmarshal(newest, &out) // As much as it can.
 	return StackTraceError{Name: out.Name, Error: out.Error}, newest != nil
 }
@@ -223,7 +226,7 @@ func appendName(object []byte, name string) []byte {
 	if len(object) > len("{") {
 		object = append(object, ',')
 	}
-	quoted, _ := json.Marshal(name) // Text always can be.
+	quoted, _ := json.Marshal(name) //nolint:errchkjson // Text always can be.
 	return append(append(object, quoted...), ':')
 }
 

@@ -30,8 +30,8 @@ func Merge(record *omapi.PipelineStatus, finding Finding) (*omapi.PipelineStatus
 		merged.EndDate, changed = ended.UnixMilli(), true
 	}
 	if finding.Step != nil && !explained(record, changed) && wanted(record.Steps, finding.Step, changed && merged.State.Terminal()) {
-		others := slices.DeleteFunc(slices.Clone(record.Steps), func(step omapi.Step) bool { return step.Name == finding.Step.Name })
-		merged.Steps = append(others, omapi.NewStep(contradicted(*finding.Step, recorded, merged.State)))
+		merged.Steps = slices.DeleteFunc(slices.Clone(record.Steps), func(step omapi.Step) bool { return step.Name == finding.Step.Name })
+		merged.Steps = append(merged.Steps, omapi.NewStep(contradicted(*finding.Step, recorded, merged.State)))
 		changed = true
 	}
 	return &merged, changed

@@ -56,14 +56,7 @@ func (s Sight) Outcome() Outcome {
 	main, ended := s.Main()
 	switch {
 	case s.JobGone || s.Job != nil && s.Job.DeletionTimestamp != nil:
-		switch {
-		case ended && main.ExitCode == 0:
-			return Complete
-		case s.Job != nil, ended, s.Pod != nil && metav1.GetControllerOf(s.Pod) != nil:
-			return Failed // It takes its pods along.
-		default:
-			return "" // There may never have been such a Job.
-		}
+		return s.afterDeletion()
 	case s.Job == nil:
 		return ""
 	case !s.Inside || !s.Ending():
@@ -72,6 +65,19 @@ func (s Sight) Outcome() Outcome {
 		return Complete
 	default:
 		return s.afterFailure()
+	}
+}
+
+// afterDeletion: a Job takes its pods along.
+func (s Sight) afterDeletion() Outcome {
+	main, ended := s.Main()
+	switch {
+	case ended && main.ExitCode == 0:
+		return Complete
+	case s.Job != nil, ended, s.Pod != nil && metav1.GetControllerOf(s.Pod) != nil:
+		return Failed
+	default:
+		return "" // There may never have been such a Job.
 	}
 }
 

@@ -179,7 +179,7 @@ func (p *player) finding(outcome Outcome, superseded int64, step *omapi.StepSumm
 func (p *player) report(ctx context.Context, t *testing.T, finding Finding) Result {
 	t.Helper()
 	result, err := reportWith(ctx, p.reporter, finding, impatient())
-	assert.NoError(t, err, "%+v", p.history) //nolint:testifylint // Also called beside the test.
+	assert.NoError(t, err, "%+v", p.history)
 	return result
 }
 
