@@ -27,7 +27,7 @@ func announce(environ []string) {
 		return
 	}
 	defer h.server.Close()
-	_, err = report.When(ctx, h.server, h.fqn, h.runID, h.findStart)
+	_, err = report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding { return h.findStart(ctx) })
 	if err != nil {
 		h.log.Warn("the run's start is not reported", "error", err)
 	}
@@ -46,5 +46,7 @@ func (h *handler) findStart(ctx context.Context) report.Finding {
 	if report.OutcomeOf(job).Final() {
 		return report.Finding{}
 	}
-	return h.finding(report.Undecided, job)
+	finding := h.finding(report.Sight{Job: job}, report.Undecided)
+	finding.Superseded = time.Now() // An attempt begins.
+	return finding
 }

@@ -61,13 +61,11 @@ func readEnvironment(environ []string, reporter string) *environment {
 	}
 	config, overlay, err := mergedConfig(vars)
 	env.configProblem = err
-	env.secrets = overlay.Values()
+	// The configuration may have come whole, without an overlay.
+	_, whole := workflow.Split(config)
+	env.secrets = slices.Concat(overlay.Values(), whole.Values())
 	env.server = workflow.Connection(config)
 	env.server.UserAgent = "exithandler/" + version.Short() + " (" + reporter + ")"
-	if env.server.Token != "" {
-		// The configuration may have come whole, without an overlay.
-		env.secrets = append(env.secrets, env.server.Token)
-	}
 	for name, value := range vars {
 		// The user's own variables, which the Secret may hold.
 		if !slices.Contains(identity.Variables(), name) && workflow.Sensitive(name, value) {

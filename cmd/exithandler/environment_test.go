@@ -34,6 +34,7 @@ workflowConfig:
     verifySSL: validate
     sslConfig: {caCertificate: /etc/ca.pem}
     securityConfig: {jwtToken: bot-token}
+source: {serviceConnection: {config: {password: hunter2, port: 3306, options: [{apiKey: 31337}]}}}
 `
 )
 
@@ -76,7 +77,7 @@ func TestReadEnvironment(t *testing.T) {
 				assert.Equal(t, "bot-token", env.server.Token)
 				assert.Equal(t, omapi.VerifyValidate, env.server.VerifySSL)
 				assert.Equal(t, "/etc/ca.pem", env.server.CACertificate)
-				assert.Contains(t, env.secrets, "bot-token", "a token is a secret wherever it comes from")
+				assert.ElementsMatch(t, []string{"bot-token", "hunter2", "31337"}, env.secrets, "a secret is one wherever it comes from")
 				assert.Equal(t, defaultGracePeriod, env.gracePeriod)
 				assert.Empty(t, env.jobName)
 			},
@@ -184,6 +185,12 @@ func TestCommandEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "bot-token", workflow.Connection(config).Token)
 	assert.NotContains(t, vars["config"], workflow.Placeholder)
+
+	ordered := []string{"B=1", "A=1", "config=" + splitConfig, "B=2", "configSecret=" + splitSecret, "NOT A PAIR"}
+	got, err = commandEnvironment(ordered)
+	require.NoError(t, err)
+	require.Len(t, got, 5)
+	assert.Equal(t, []string{"B=1", "A=1", "config=" + vars["config"], "B=2", "NOT A PAIR"}, got, "the environment is the command's, as it came")
 
 	for reason, environ := range map[string][]string{
 		"a configuration that is whole goes through as it is":            {"config=" + wholeConfig},

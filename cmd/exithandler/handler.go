@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -65,8 +65,9 @@ func kubeConfig() (*rest.Config, error) {
 	return loader.ClientConfig()
 }
 
-// collect reads what Kubernetes knows of the run, and logs what it could not read.
-func (h *handler) collect(ctx context.Context) *diagnostics.Run {
+// collect reads what Kubernetes knows of the run, and logs what it could not read. seen may be nil; it is told the run's
+// pods before the rest is there.
+func (h *handler) collect(ctx context.Context, seen func([]corev1.Pod)) *diagnostics.Run {
 	run := &diagnostics.Run{Namespace: h.namespace, JobName: h.jobName}
 	switch {
 	case h.jobName == "":
@@ -74,7 +75,7 @@ func (h *handler) collect(ctx context.Context) *diagnostics.Run {
 	case h.kube == nil:
 		run.Problems = []string{fmt.Sprintf("cannot reach Kubernetes: %v", h.kubeProblem)}
 	default:
-		run = diagnostics.Collect(ctx, h.kube, diagnostics.Target{Namespace: h.namespace, JobName: h.jobName, Redact: h.secrets})
+		run = diagnostics.Collect(ctx, h.kube, diagnostics.Target{Namespace: h.namespace, JobName: h.jobName, Redact: h.secrets, Seen: seen})
 	}
 	for _, problem := range run.Problems {
 		h.log.Warn("diagnostics are not whole", "problem", problem)
@@ -82,15 +83,26 @@ func (h *handler) collect(ctx context.Context) *diagnostics.Run {
 	return run
 }
 
-// finding is what is known of the run, without its cause.
-func (h *handler) finding(outcome report.Outcome, job *batchv1.Job) report.Finding {
-	now := time.Now()
-	finding := report.Finding{FQN: h.fqn, RunID: h.runID, Timestamp: now.UnixMilli(), Outcome: outcome}
-	if outcome == report.Undecided {
-		finding.Since = now // This attempt begins now, or has failed now.
+// sight is what this reporter sees of the run; by hand in another pod, it is the newest pod from outside.
+func (h *handler) sight(run *diagnostics.Run) report.Sight {
+	out := report.Sight{Job: run.Job, JobGone: run.JobGone}
+	switch attempt := h.attempt(run); {
+	case attempt >= 0:
+		out.Pod, out.Inside = run.Pods[attempt].Object, true
+	case len(run.Pods) > 0:
+		out.Pod = run.Pods[0].Object
 	}
-	if job != nil {
-		finding.Timestamp = report.TimestampOf(job)
+	return out
+}
+
+// finding is what is known of the run, without its cause.
+func (h *handler) finding(sight report.Sight, outcome report.Outcome) report.Finding {
+	finding := report.Finding{
+		FQN: h.fqn, RunID: h.runID, Timestamp: time.Now().UnixMilli(), Outcome: outcome,
+		Ended: sight.Ended(), Superseded: sight.Superseded(),
+	}
+	if sight.Job != nil {
+		finding.Timestamp = report.TimestampOf(sight.Job)
 	}
 	return finding
 }
@@ -98,17 +110,13 @@ func (h *handler) finding(outcome report.Outcome, job *batchv1.Job) report.Findi
 // addCause adds the diagnosis: of the run where its end is decided, else of the attempt that this pod is.
 func (h *handler) addCause(finding *report.Finding, run *diagnostics.Run) {
 	who := h.reporter + " of pod " + h.podName
-	attempt := h.attempt(run)
-	var step omapi.StepSummary
-	switch {
+	switch attempt := h.attempt(run); {
 	case finding.Outcome == report.Complete:
-		return
-	case finding.Outcome == report.Undecided && attempt >= 0:
-		step = run.AttemptStep(attempt, who)
-	default:
-		step = run.Step(run.Judge(), who)
+	case finding.Outcome.Final():
+		finding.Step = new(run.Step(run.Judge(), who))
+	case attempt >= 0:
+		finding.Step = new(run.AttemptStep(attempt, who))
 	}
-	finding.Step = &step
 }
 
 // attempt is this pod's place among the run's attempts; -1 where it is none of those that were read.

@@ -3,22 +3,17 @@ package main
 import (
 	"context"
 	"log/slog"
-	"syscall"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-const (
-	// diagnosticsShare is the part of the time that Kubernetes gets: the report does not wait for a slow API for longer.
-	diagnosticsShare = 3
-	// exitByTerm is how a process ends that the kubelet asks to.
-	exitByTerm = exitSignalBase + int32(syscall.SIGTERM)
-)
+// diagnosticsShare is the part of the time that Kubernetes gets: the report does not wait for a slow API for longer.
+const diagnosticsShare = 3
 
 // hook reports the run's state to OpenMetadata and gives the exit code.
 func hook(ctx context.Context, environ []string) int {
@@ -52,63 +47,51 @@ func forKubernetes(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.Result, error) {
-	kubeCtx, cancel := forKubernetes(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	kubeCtx, cancelKube := forKubernetes(ctx)
+	defer cancelKube()
 	h, err := newHandler(kubeCtx, log, env)
 	if err != nil {
 		return report.Result{}, err
 	}
 	defer h.server.Close()
-	return report.When(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding {
-		run := h.collect(kubeCtx)
-		outcome, known := h.outcome(run)
-		if !known {
-			return report.Finding{}
+	return report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding {
+		run := h.collect(kubeCtx, func(pods []corev1.Pod) {
+			// Whoever deletes a pod may give it less time than its manifest does.
+			for i := range pods {
+				if pods[i].Name == h.podName && pods[i].DeletionTimestamp != nil {
+					left := time.Until(lastMoment(pods[i].DeletionTimestamp))
+					all, share := time.AfterFunc(left, cancel), time.AfterFunc(left/diagnosticsShare, cancelKube)
+					context.AfterFunc(ctx, func() { all.Stop(); share.Stop() })
+				}
+			}
+		})
+		sight := h.sight(run)
+		if sight.Inside && run.Job != nil && !report.OutcomeOf(run.Job).Final() && diagnostics.IsSidecar(sight.Pod, identity.SidecarName) {
+			return report.Finding{} // It sees the end itself.
 		}
-		finding := h.finding(outcome, run.Job)
+		outcome := sight.Outcome()
+		if outcome == "" {
+			outcome = h.hinted(sight)
+		}
+		finding := h.finding(sight, outcome)
 		h.addCause(&finding, run)
 		return finding
 	})
 }
 
-// outcome asks the Job; where that has not decided, what it will make of this pod, unless a sidecar is there, which sees
-// how the pod really ends. Without a Job the pods are asked, and only last the hint, which OpenMetadata's operator gives.
-func (h *handler) outcome(run *diagnostics.Run) (outcome report.Outcome, known bool) {
-	attempt := h.attempt(run)
-	if run.Job != nil {
-		outcome = report.OutcomeOf(run.Job)
-		if outcome.Final() || attempt < 0 {
-			return outcome, true
-		}
-		pod := run.Pods[attempt].Object
-		switch {
-		case diagnostics.IsSidecar(pod, identity.SidecarName):
-			return "", false // It sees the end itself.
-		case pod.DeletionTimestamp != nil:
-			return report.OutcomeWith(run.Job, pod, exitByTerm), true
-		default:
-			return outcome, true
-		}
-	}
-	if run.JobGone && attempt >= 0 && metav1.GetControllerOf(run.Pods[attempt].Object) != nil {
-		return report.Failed, true // The Job was deleted, and takes its pods along.
-	}
-	if len(run.Pods) > 0 {
-		if code, ended := run.Pods[0].Ended(); ended && code == 0 {
-			return report.Complete, true
-		} else if ended {
-			return report.Failed, true
-		}
-	}
-	return hinted(h.hint), true
-}
-
-func hinted(hint string) report.Outcome {
-	switch hint {
-	case "Succeeded", "success":
+// hinted is for a run whose Job is not known: the pod is asked, then what whoever started the handler believes, such as
+// OpenMetadata's operator.
+func (h *handler) hinted(sight report.Sight) report.Outcome {
+	main, ended := sight.Main()
+	switch {
+	case ended && main.ExitCode == 0:
 		return report.Complete
-	case "":
+	case h.hint == "":
 		return report.Undecided
+	case !ended && (h.hint == "Succeeded" || h.hint == "success"):
+		return report.Complete
 	default:
 		return report.Failed
 	}

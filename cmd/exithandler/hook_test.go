@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,7 +190,17 @@ func TestHookReports(t *testing.T) {
 			before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "the pod's service account needs the Role in deploy/",
 		},
 		"ForbiddenSucceeded": {reason: "so it is of a success", kube: forbidding(), more: []string{"pipelineStatus=Succeeded"}, before: omapi.StateRunning, want: omapi.StateSuccess, log: "cannot read Job"},
-		"ForbiddenUnknown":   {reason: "nobody knows: it goes on", kube: forbidding(), before: omapi.StateQueued, want: omapi.StateRunning, cause: diagnostics.CategoryUnknown, log: "cannot read Job"},
+		"ForbiddenUnknown":   {reason: "nobody knows: it goes on", kube: forbidding(), before: omapi.StateQueued, want: omapi.StateRunning, log: "cannot read Job"},
+		"ForbiddenSuccess":   {reason: "who knows nothing changes nothing", kube: forbidding(), before: omapi.StateSuccess, want: omapi.StateSuccess, unwritten: true, log: "cannot read Job"},
+		"ForbiddenPartial":   {reason: "nor a partial success", kube: forbidding(), before: omapi.StatePartialSuccess, want: omapi.StatePartialSuccess, unwritten: true, log: "cannot read Job"},
+		"ForbiddenEnded":     {reason: "nor a failure", kube: forbidding(), before: omapi.StateFailed, want: omapi.StateFailed, unwritten: true, log: "cannot read Job"},
+		"GoneSuccess":        {reason: "the Job is deleted, or its name mistyped", kube: http.NotFoundHandler(), before: omapi.StateSuccess, want: omapi.StateSuccess, unwritten: true, log: "cannot read Job"},
+		"GonePartial":        {reason: "as above", kube: http.NotFoundHandler(), before: omapi.StatePartialSuccess, want: omapi.StatePartialSuccess, unwritten: true, log: "cannot read Job"},
+		"GoneFailed":         {reason: "as above", kube: http.NotFoundHandler(), before: omapi.StateFailed, want: omapi.StateFailed, unwritten: true, log: "cannot read Job"},
+		"ByHandSuccess":      {reason: "by hand in a debug pod while the Job is not decided", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StateSuccess, want: omapi.StateSuccess, unwritten: true},
+		"ByHandPartial":      {reason: "as above", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StatePartialSuccess, want: omapi.StatePartialSuccess, unwritten: true},
+		"ByHandFailed":       {reason: "as above", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StateFailed, want: omapi.StateFailed, unwritten: true},
+		"ByHandRunning":      {reason: "and of a run that goes on it says no cause", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StateRunning, want: omapi.StateRunning, unwritten: true},
 		"NoCluster":          {reason: "a report needs no cluster", more: []string{"pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "cannot reach Kubernetes"},
 		"NoJobName":          {reason: "nor a Job", more: []string{"jobName=", "pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "the Job is not known: variable jobName is not set"},
 		"Hanging":            {reason: "a control plane that does not answer does not hold the report", kube: hanging(), more: []string{"pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "cannot read Job"},
@@ -228,6 +239,60 @@ func TestHookReports(t *testing.T) {
 			if tc.cause != "" {
 				assert.Contains(t, string(run.Rows[0]), "Reported by: preStop hook of pod p")
 			}
+		})
+	}
+}
+
+// TestHookHidesWhatAWholeConfigurationHolds: OpenMetadata's own client gives no second part with the secrets.
+func TestHookHidesWhatAWholeConfigurationHolds(t *testing.T) {
+	inCluster(t, kubernetes(newJob(condition(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded))))
+	server := omtest.Start(t, openmetadata.Options{})
+	server.Pipeline(t, "svc", "nightly")
+	environ := append(variablesOf(server, server.Token), "configSecret=",
+		"config={workflowConfig: {openMetadataServerConfig: {hostPort: '"+server.URL+"', securityConfig: {jwtToken: '"+server.Token+"'}}}, source: {serviceConnection: {config: {password: hunter2}}}}")
+	_, log, err := reported(t, environ, 2*time.Second)
+	require.NoError(t, err)
+	record := string(server.Run(t, "svc.nightly", testRunID).Rows[0])
+	assert.Contains(t, record, "connect with \\u003credacted\\u003e and bot-token", "the log is there")
+	assert.NotContains(t, record+log, "hunter2")
+}
+
+// TestHookOfAPodWithLittleTime: whoever deletes a pod may give it less time than its manifest, which the variable has.
+func TestHookOfAPodWithLittleTime(t *testing.T) {
+	const left, given = 3 * time.Second, patience
+	cases := map[string]struct {
+		reason string
+		logs   bool
+		server bool
+	}{
+		"Server": {reason: "a server that does not answer is not waited for", server: true},
+		"Logs":   {reason: "nor is a node, and the report is made", logs: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			api := newPodAPI(newJob(noRetries))
+			api.set(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, new(metav1.NewTime(time.Now().Add(left))))
+			inCluster(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if tc.logs && strings.HasSuffix(req.URL.Path, "/log") {
+					<-req.Context().Done()
+					return
+				}
+				api.mux.ServeHTTP(w, req)
+			}))
+			server := omtest.Start(t, openmetadata.Options{})
+			server.Pipeline(t, "svc", "nightly")
+			if tc.server {
+				server.Fault(t, admin.Fault{Kind: admin.FaultHang, Path: "pipelineStatus"})
+			}
+			begun := time.Now()
+			result, _, err := reported(t, variablesOf(server, server.Token), given)
+			assert.Less(t, time.Since(begun), given/2, tc.reason)
+			if tc.server {
+				require.ErrorContains(t, err, "no answer from OpenMetadata", tc.reason)
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, report.Result{State: omapi.StateFailed, Written: true}, result, tc.reason)
 		})
 	}
 }
@@ -325,29 +390,33 @@ func TestOtherCommands(t *testing.T) {
 	}
 }
 
-func TestOutcome(t *testing.T) {
+// TestHinted: what is left where no Job is known.
+func TestHinted(t *testing.T) {
 	t.Parallel()
-	failed := newJob(condition(batchv1.JobFailed, ""))
+	pod := func(state corev1.ContainerState) *corev1.Pod {
+		return &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: state}}}}
+	}
 	cases := map[string]struct {
 		reason string
-		job    *batchv1.Job
+		pod    *corev1.Pod
 		hint   string
 		want   report.Outcome
 	}{
-		"Job":       {reason: "the Job decides, not the hint", job: failed, hint: "Succeeded", want: report.Failed},
-		"Undecided": {reason: "also where it has not decided", job: newJob(func(*batchv1.Job) {}), hint: "Failed", want: report.Undecided},
-		"Succeeded": {reason: "the operator's word", hint: "Succeeded", want: report.Complete},
-		"success":   {reason: "OpenMetadata's word", hint: "success", want: report.Complete},
-		"Failed":    {reason: "any other word is a failure, as in exit_handler.py", hint: "Failed", want: report.Failed},
-		"None":      {reason: "no word is no end", want: report.Undecided},
+		"Succeeded":    {reason: "the operator's word", hint: "Succeeded", want: report.Complete},
+		"success":      {reason: "OpenMetadata's word", hint: "success", want: report.Complete},
+		"Failed":       {reason: "any other word is a failure, as in exit_handler.py", hint: "Failed", want: report.Failed},
+		"None":         {reason: "no word is no end", want: report.Undecided},
+		"Running":      {reason: "a pod that runs says nothing", pod: pod(corev1.ContainerState{}), hint: "Succeeded", want: report.Complete},
+		"KnowsBetter":  {reason: "the pod saw how it ended", pod: pod(ended(0)), hint: "Failed", want: report.Complete},
+		"KnowsWorse":   {reason: "so it did of a failure", pod: pod(ended(1)), hint: "Succeeded", want: report.Failed},
+		"DoneUnhinted": {reason: "what is done is done", pod: pod(ended(0)), want: report.Complete},
+		"RetryUnknown": {reason: "whether another attempt comes nobody says", pod: pod(ended(1)), want: report.Undecided},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := &handler{environment: &environment{hint: tc.hint}}
-			got, known := h.outcome(&diagnostics.Run{Job: tc.job})
-			assert.True(t, known)
-			assert.Equal(t, tc.want, got, tc.reason)
+			assert.Equal(t, tc.want, h.hinted(report.Sight{Pod: tc.pod}), tc.reason)
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ func runInit(args, environ []string) int {
 	}
 	// Before the command starts: a signal that comes in between is not lost.
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals)
+	signal.Notify(signals, forwarded()...)
 	announce(environ)
 	environ, err := commandEnvironment(environ)
 	if err != nil {
@@ -55,10 +56,25 @@ func runInit(args, environ []string) int {
 }
 
 func lookupCode(err error) int {
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EISDIR) {
 		return exitCannotExecute
 	}
 	return exitNotFound
+}
+
+// forwarded are all signals but those that cannot be caught, SIGCHLD, which is this process's own affair, SIGURG, which the
+// Go runtime sends itself all the time, and a terminal's, which belong to its owner.
+func forwarded() []os.Signal {
+	const last = 64
+	var out []os.Signal
+	for number := syscall.Signal(1); number <= last; number++ {
+		switch number {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGTTIN, syscall.SIGTTOU:
+		default:
+			out = append(out, number)
+		}
+	}
+	return out
 }
 
 // commandEnvironment puts the whole configuration in the place of its parts. Without the part that holds the secrets it
@@ -77,13 +93,13 @@ func commandEnvironment(environ []string) ([]string, error) {
 		return nil, err
 	}
 	out := make([]string, 0, len(environ))
-	for name, value := range vars {
-		switch name {
+	for _, pair := range environ {
+		switch name, _, _ := strings.Cut(pair, "="); name {
 		case identity.EnvConfigSecret:
 		case identity.EnvConfig:
 			out = append(out, name+"="+config)
 		default:
-			out = append(out, name+"="+value)
+			out = append(out, pair)
 		}
 	}
 	return out, nil
@@ -91,12 +107,9 @@ func commandEnvironment(environ []string) ([]string, error) {
 
 func forward(signals <-chan os.Signal, group int) {
 	for received := range signals {
-		number, ok := received.(syscall.Signal)
-		// SIGCHLD is this process's own affair, SIGURG the Go runtime's, and a terminal's belong to its owner.
-		if !ok || number == syscall.SIGCHLD || number == syscall.SIGURG || number == syscall.SIGTTIN || number == syscall.SIGTTOU {
-			continue
+		if number, ok := received.(syscall.Signal); ok {
+			_ = syscall.Kill(-group, number)
 		}
-		_ = syscall.Kill(-group, number)
 	}
 }
 

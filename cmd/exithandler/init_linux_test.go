@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // TestMain makes the test binary the command itself where it is told so: `run` ends the process.
@@ -39,6 +41,13 @@ func command(t *testing.T, env []string, args ...string) (*exec.Cmd, *bytes.Buff
 	return cmd, out
 }
 
+func notAProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(path, []byte{0}, 0o700))
+	return path
+}
+
 func TestRunExitCodes(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -53,6 +62,8 @@ func TestRunExitCodes(t *testing.T) {
 		"Segfault":      {reason: "so for every signal", args: []string{"run", "--", "sh", "-c", "kill -SEGV $$"}, want: 139},
 		"NotFound":      {reason: "as a shell has it", args: []string{"run", "--", "no-such-command"}, want: exitNotFound},
 		"NotExecutable": {reason: "as a shell has it", args: []string{"run", "--", "/etc/passwd"}, want: exitCannotExecute},
+		"Directory":     {reason: "as a shell has it", args: []string{"run", "--", "/etc"}, want: exitCannotExecute},
+		"BadFormat":     {reason: "it may be executed, and is no program", args: []string{"run", "--", notAProgram(t)}, want: exitCannotExecute},
 		"NoCommand":     {reason: "wrong arguments", args: []string{"run", "--"}, want: exitUsage},
 		"Unknown":       {reason: "wrong arguments", args: []string{"fly"}, want: exitUsage},
 	}
@@ -147,14 +158,74 @@ func TestRunForwardsEachSignal(t *testing.T) {
 	}
 }
 
+// TestRunForwardsRealTimeSignals: from 35 on, as the Go runtime keeps those before for itself.
+func TestRunForwardsRealTimeSignals(t *testing.T) {
+	t.Parallel()
+	for _, number := range []int{35, 42, 64} {
+		t.Run(strconv.Itoa(number), func(t *testing.T) {
+			t.Parallel()
+			cmd, _ := startReady(t, fmt.Sprintf("trap 'exit 7' %d; echo ready; while :; do sleep 0.05; done", number))
+			require.NoError(t, cmd.Process.Signal(syscall.Signal(number)))
+			_ = cmd.Wait() // The code says it.
+			assert.Equal(t, 7, cmd.ProcessState.ExitCode())
+		})
+	}
+}
+
 func TestRunEndsByEachSignal(t *testing.T) {
 	t.Parallel()
-	for _, number := range []syscall.Signal{1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} {
+	harmless := []syscall.Signal{
+		syscall.SIGCHLD, syscall.SIGCONT, syscall.SIGURG, syscall.SIGWINCH, // Ignored.
+		syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, // A stop is no end.
+	}
+	for number := syscall.Signal(1); number <= 31; number++ {
+		if slices.Contains(harmless, number) {
+			continue
+		}
 		t.Run(number.String(), func(t *testing.T) {
 			t.Parallel()
 			cmd, out := command(t, nil, "run", "--", "sh", "-c", fmt.Sprintf("kill -%d $$; sleep 1", number))
 			_ = cmd.Run() // The code says it.
 			assert.Equal(t, exitSignalBase+int(number), cmd.ProcessState.ExitCode(), out)
+		})
+	}
+}
+
+// TestRunAsProcess1: the kernel gives process 1 no signal that it has no handler for.
+func TestRunAsProcess1(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		script string
+		signal syscall.Signal
+		want   int
+	}{
+		"Exit":     {reason: "the code is the command's", script: "echo ready; exit 7", want: 7},
+		"Term":     {reason: "a command without a handler ends", script: "echo ready; exec sleep 300", signal: syscall.SIGTERM, want: 128 + 15},
+		"Int":      {reason: "so it does by others", script: "echo ready; exec sleep 300", signal: syscall.SIGINT, want: 128 + 2},
+		"Trapped":  {reason: "one that has a handler decides", script: "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done", signal: syscall.SIGTERM, want: 9},
+		"Segfault": {reason: "a crash is told", script: "echo ready; kill -SEGV $$; sleep 1", want: 128 + 11},
+		"Orphan":   {reason: "who is left behind ends with it", script: "sleep 300 & echo ready; exit 3", want: 3},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd, _ := command(t, nil, "run", "--", "sh", "-c", tc.script)
+			cmd.Stdout, cmd.SysProcAttr = nil, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+			out, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			if err := cmd.Start(); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) {
+				t.Skipf("a PID namespace needs root, and a kernel that has them: %v", err)
+			} else {
+				require.NoError(t, err)
+			}
+			_, err = bufio.NewReader(out).ReadString('\n')
+			require.NoError(t, err)
+			if tc.signal != 0 {
+				require.NoError(t, cmd.Process.Signal(tc.signal))
+			}
+			_ = cmd.Wait() // The code says it.
+			assert.Equal(t, tc.want, cmd.ProcessState.ExitCode(), tc.reason)
 		})
 	}
 }
@@ -226,4 +297,27 @@ func state(proc string) string {
 	}
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	return fields[0]
+}
+
+// TestByHand: under kubectl exec the one who looks has a terminal of their own.
+func TestByHand(t *testing.T) {
+	t.Parallel()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminal can be made here: %v", err)
+	}
+	t.Cleanup(func() { _ = master.Close() })
+	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	open := func(path string) *os.File {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOCTTY, 0o600)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = file.Close() })
+		return file
+	}
+	terminal, log := open(fmt.Sprint("/dev/pts/", number)), open(filepath.Join(t.TempDir(), "log"))
+	assert.True(t, byHand(terminal, log), "a terminal is shown what is reported")
+	assert.False(t, byHand(terminal, open(fmt.Sprint("/dev/pts/", number))), "once, where it is the container's own")
+	assert.False(t, byHand(log, terminal), "a hook's output goes nowhere")
 }

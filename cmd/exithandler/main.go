@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -74,11 +75,25 @@ func run(args []string) int {
 }
 
 // newLogger writes to the container's log: the output of a preStop hook goes nowhere, so it is written where the
-// container's first process writes.
+// container's first process writes; and to the terminal of who runs it by hand.
 func newLogger() (*slog.Logger, func()) {
-	out, closeLog := os.Stderr, func() {}
+	var out io.Writer = os.Stderr
+	closeLog := func() {}
 	if file, err := os.OpenFile("/proc/1/fd/2", os.O_WRONLY|os.O_APPEND, 0); err == nil {
 		out, closeLog = file, func() { _ = file.Close() }
+		if byHand(os.Stderr, file) {
+			out = io.MultiWriter(file, os.Stderr)
+		}
 	}
 	return slog.New(slog.NewJSONHandler(out, nil)).With("logger", "exithandler"), closeLog
+}
+
+// byHand says that standard error is a terminal, and not what the container's first process writes to.
+func byHand(stderr, first *os.File) bool {
+	own, err := stderr.Stat()
+	if err != nil || own.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	container, err := first.Stat()
+	return err != nil || !os.SameFile(own, container)
 }

@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +24,8 @@ const (
 	toldWithin = 5 * time.Second
 	// deletedReserve is what is left of a pod's deletion when the sidecar reports what it knows by then.
 	deletedReserve = 4 * time.Second
-	// exitByKill is how a process ends that outlives its grace period.
-	exitByKill = exitSignalBase + int32(syscall.SIGKILL)
+	// longestPause is the most between two watches of the pod.
+	longestPause = 5 * time.Second
 )
 
 // watchRun is the sidecar: it sees how the run's main container ends, whatever ends it, and reports what the Job makes of it.
@@ -62,12 +61,12 @@ func watchRun(ctx context.Context, environ []string) int {
 func (h *handler) queue(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
-	_, err := report.When(ctx, h.server, h.fqn, h.runID, func(ctx context.Context) report.Finding {
+	_, err := report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding {
 		job, err := h.kube.Job(ctx, h.jobName)
 		if err != nil || report.OutcomeOf(job).Final() {
 			return report.Finding{}
 		}
-		return h.finding(report.Waiting, job)
+		return h.finding(report.Sight{Job: job}, report.Waiting)
 	})
 	if err != nil && ctx.Err() == nil {
 		h.log.Warn("the run has no record yet", "error", err)
@@ -79,56 +78,72 @@ func (h *handler) queue(ctx context.Context) {
 func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(term, func() { time.AfterFunc(toldWithin, cancel) })
+	told, deletion := newAlarm(cancel), newAlarm(cancel)
+	defer told.Stop()
+	defer deletion.Stop()
+	stop := context.AfterFunc(term, func() { told.Reset(toldWithin) })
 	defer stop()
-	var (
-		seen   *corev1.Pod
-		denied bool
-	)
-	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: 5 * time.Second}
-	_ = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		watched, stop := context.WithCancel(ctx)
-		defer stop()
-		err := h.kube.WatchPod(watched, h.podName, func(pod *corev1.Pod) bool {
-			if seen == nil || seen.DeletionTimestamp == nil && pod.DeletionTimestamp != nil {
-				h.wakeAtDeletion(pod, cancel)
+	var seen *corev1.Pod
+	termed := term.Done()
+	delay := newBackoff()
+	for {
+		begun, states := time.Now(), 0
+		err := h.kube.WatchPod(ctx, h.podName, func(pod *corev1.Pod) bool {
+			states++
+			if deleted := pod.DeletionTimestamp; deleted != nil {
+				// With its grace period everything of the pod ends; it may be made shorter.
+				deletion.Reset(time.Until(deleted.Add(-deletedReserve)))
 			}
 			seen = pod
 			_, ended := diagnostics.MainEnded(pod)
 			return ended
 		})
-		if err != nil && ctx.Err() == nil {
-			h.log.Warn("the pod is not seen", "error", err)
+		if err == nil || ctx.Err() != nil || seen != nil && apierrors.IsNotFound(err) {
+			return seen
 		}
-		// Who may not look need not go on when the main container has ended.
-		denied = apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)
-		return err == nil || seen != nil && apierrors.IsNotFound(err) || denied && term.Err() != nil, nil
-	})
-	return seen
+		h.log.Warn("the pod is not seen", "error", err)
+		if denied(err) && term.Err() != nil {
+			return seen // Who may not look need not go on when the main container has ended.
+		}
+		if states > 1 || time.Since(begun) > longestPause {
+			delay = newBackoff() // The watch was one: its first state is that of a read.
+		}
+		pause := time.NewTimer(delay())
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		case <-termed:
+			termed, delay = nil, newBackoff()
+		}
+		pause.Stop()
+	}
 }
 
-// wakeAtDeletion ends the wait shortly before the pod's grace period does: with it everything of the pod ends.
-func (h *handler) wakeAtDeletion(pod *corev1.Pod, wake func()) {
-	if pod.DeletionTimestamp != nil {
-		time.AfterFunc(time.Until(pod.DeletionTimestamp.Add(-deletedReserve)), wake)
-	}
+func denied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
+func newBackoff() wait.DelayFunc {
+	return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: longestPause}.DelayFunc()
+}
+
+// newAlarm is a timer that is not set yet.
+func newAlarm(do func()) *time.Timer {
+	timer := time.AfterFunc(time.Hour, do)
+	timer.Stop()
+	return timer
 }
 
 // reportEnd has the time until the pod's grace period is over.
 func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	deadline := time.Now().Add(h.gracePeriod - reserve)
 	if deleted := pod.DeletionTimestamp; deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
-		deadline = deleted.Add(-time.Second)
-	}
-	if least := time.Now().Add(time.Second); deadline.Before(least) {
-		deadline = least
+		deadline = lastMoment(deleted)
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	kubeCtx, cancelKube := forKubernetes(ctx)
 	defer cancelKube()
 	started := time.Now()
-	result, err := report.When(ctx, h.server, h.fqn, h.runID, func(context.Context) report.Finding { return h.findEnd(kubeCtx, pod) })
+	result, err := report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding { return h.findEnd(kubeCtx, pod) })
 	log := h.log.With("took", time.Since(started).String())
 	switch {
 	case err != nil:
@@ -143,53 +158,36 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	}
 }
 
+// lastMoment is when a pod that is deleted has to be reported: with its grace period everything of it ends, and a second
+// is needed at least.
+func lastMoment(deleted *metav1.Time) time.Time {
+	last, least := deleted.Add(-time.Second), time.Now().Add(time.Second)
+	if last.Before(least) {
+		return least
+	}
+	return last
+}
+
 func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
-	main, ended := diagnostics.MainEnded(pod)
-	if ended && main.ExitCode == 0 {
+	sight := report.Sight{Pod: pod, Inside: true}
+	if main, ended := sight.Main(); ended && main.ExitCode == 0 {
 		// All went well, which needs no logs.
 		job, err := h.kube.Job(ctx, h.jobName)
-		if err == nil && !report.OutcomeOf(job).Final() {
-			return h.ended(report.Complete, job, main)
+		sight.Job = job
+		if err == nil && sight.Outcome() == report.Complete {
+			return h.finding(sight, report.Complete)
 		}
 	}
-	run := h.collect(ctx)
-	outcome, known := sidecarOutcome(run, pod)
-	if !known {
-		return report.Finding{}
+	run := h.collect(ctx, nil)
+	// What is read now is newer than what was watched.
+	if sight = h.sight(run); !sight.Inside {
+		sight.Pod, sight.Inside = pod, true
 	}
-	finding := h.finding(outcome, run.Job)
-	if ended {
-		finding = h.ended(outcome, run.Job, main)
+	outcome := sight.Outcome()
+	if outcome == report.Undecided && !sight.Ending() {
+		return report.Finding{} // Whoever sees the Job has to decide.
 	}
+	finding := h.finding(sight, outcome)
 	h.addCause(&finding, run)
 	return finding
-}
-
-// ended is the finding of a pod whose main container has ended.
-func (h *handler) ended(outcome report.Outcome, job *batchv1.Job, main *corev1.ContainerStateTerminated) report.Finding {
-	finding := h.finding(outcome, job)
-	finding.Ended = main.FinishedAt.Time
-	if outcome.Final() {
-		finding.Since = main.StartedAt.Time
-	}
-	return finding
-}
-
-// sidecarOutcome is what the Job will make of the pod; false where whoever sees the Job has to decide.
-func sidecarOutcome(run *diagnostics.Run, pod *corev1.Pod) (outcome report.Outcome, known bool) {
-	main, ended := diagnostics.MainEnded(pod)
-	switch {
-	case run.Job == nil && !run.JobGone:
-		return "", false
-	case run.Job == nil && ended && main.ExitCode == 0:
-		return report.Complete, true
-	case run.Job == nil:
-		return report.Failed, true // It takes its pods along.
-	case ended:
-		return report.OutcomeWith(run.Job, pod, main.ExitCode), true
-	case pod.DeletionTimestamp != nil:
-		return report.OutcomeWith(run.Job, pod, exitByKill), true
-	default:
-		return "", false
-	}
 }

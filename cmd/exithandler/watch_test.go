@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -12,12 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/report"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
@@ -96,6 +102,8 @@ func (a *podAPI) list(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
+func noRetries(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32) }
+
 func ended(code int32) corev1.ContainerState {
 	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: "Error", StartedAt: metav1.Now(), FinishedAt: metav1.Now()}}
 }
@@ -103,7 +111,6 @@ func ended(code int32) corev1.ContainerState {
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	retries := func(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32(1)) }
-	none := func(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32) }
 	cases := map[string]struct {
 		reason string
 		job    *batchv1.Job
@@ -115,14 +122,14 @@ func TestWatch(t *testing.T) {
 		cause  diagnostics.Category
 		step   string
 	}{
-		"Silent":    {reason: "the process died and said nothing", job: newJob(none), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Unwritten": {reason: "every write of the workflow was refused", job: newJob(none), before: omapi.StateRunning, end: ended(0), want: "success"},
-		"Reported":  {reason: "nothing is missing", job: newJob(none), before: omapi.StateSuccess, end: ended(0), want: "success"},
-		"Lied":      {reason: "a success before the end was none", job: newJob(none), before: omapi.StateSuccess, end: ended(3), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Silent":    {reason: "the process died and said nothing", job: newJob(noRetries), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Unwritten": {reason: "every write of the workflow was refused", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
+		"Reported":  {reason: "nothing is missing", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(0), want: "success"},
+		"Lied":      {reason: "a success before the end was none", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(3), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Retry":     {reason: "another attempt will come", job: newJob(retries), before: omapi.StateFailed, end: ended(1), want: "running", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName + ": p"},
 		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Scheduled": {reason: "nobody has written a record yet", job: newJob(none), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(none), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Scheduled": {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
 	}
 	for name, tc := range cases {
@@ -250,4 +257,108 @@ func TestAnnounce(t *testing.T) {
 			assert.Equal(t, testTimestamp, run.Timestamp)
 		})
 	}
+}
+
+// watching is a Kubernetes API of which each watch of the pod goes as a test says.
+type watching struct {
+	diagnostics.Reader
+
+	watch func(ctx context.Context, call int, changed func(*corev1.Pod) bool) error
+	calls atomic.Int32
+}
+
+func (w *watching) WatchPod(ctx context.Context, _ string, changed func(*corev1.Pod) bool) error {
+	return w.watch(ctx, int(w.calls.Add(1)), changed)
+}
+
+// TestAwaitEnd: what ends the wait for the main container, and how long a pause between two watches is.
+func TestAwaitEnd(t *testing.T) {
+	t.Parallel()
+	errBroken := errors.New("the watch broke off")
+	// Without any reason to hurry the fifth pause of the backoff ends after three seconds.
+	const calls, hurry = 6, 2500 * time.Millisecond
+	inTime := func(left time.Duration) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: new(metav1.NewTime(time.Now().Add(left)))}}
+	}
+	cases := map[string]struct {
+		reason string
+		watch  func(term func()) func(ctx context.Context, call int, changed func(*corev1.Pod) bool) error
+	}{
+		"Delivered": {
+			reason: "a watch that told something is begun again soon",
+			watch: func(func()) func(context.Context, int, func(*corev1.Pod) bool) error {
+				return func(_ context.Context, call int, changed func(*corev1.Pod) bool) error {
+					changed(&corev1.Pod{})
+					if changed(&corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: ended(0)}}}}) && call == calls {
+						return nil
+					}
+					return errBroken
+				}
+			},
+		},
+		"Term": {
+			reason: "the main container has ended: there is no time for a pause",
+			watch: func(term func()) func(context.Context, int, func(*corev1.Pod) bool) error {
+				return func(_ context.Context, call int, changed func(*corev1.Pod) bool) error {
+					switch call {
+					case calls - 1:
+						time.AfterFunc(10*time.Millisecond, term) // In the longest pause.
+					case calls:
+						changed(&corev1.Pod{})
+						return nil
+					}
+					return errBroken
+				}
+			},
+		},
+		"DeletedSooner": {
+			reason: "who deletes a pod again gives it less time",
+			watch: func(func()) func(context.Context, int, func(*corev1.Pod) bool) error {
+				return func(ctx context.Context, _ int, changed func(*corev1.Pod) bool) error {
+					changed(inTime(time.Hour))
+					changed(inTime(deletedReserve + 100*time.Millisecond))
+					<-ctx.Done()
+					return ctx.Err()
+				}
+			},
+		},
+		"Gone": {
+			reason: "a pod that was seen and is gone has ended",
+			watch: func(func()) func(context.Context, int, func(*corev1.Pod) bool) error {
+				return func(_ context.Context, _ int, changed func(*corev1.Pod) bool) error {
+					changed(&corev1.Pod{})
+					return apierrors.NewNotFound(corev1.Resource("pods"), "p")
+				}
+			},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			term, stop := context.WithCancel(t.Context())
+			defer stop()
+			h := &handler{environment: &environment{podName: "p"}, log: slog.New(slog.DiscardHandler), kube: &watching{watch: tc.watch(stop)}}
+			begun := time.Now()
+			assert.NotNil(t, h.awaitEnd(ctx, term), tc.reason)
+			assert.Less(t, time.Since(begun), hurry, tc.reason)
+			require.NoError(t, ctx.Err())
+		})
+	}
+}
+
+// TestFindEndReadsThePodAnew: a pod that is deleted is reported when its time is nearly over, and may have ended since.
+func TestFindEndReadsThePodAnew(t *testing.T) {
+	inCluster(t, nil)
+	api := newPodAPI(newJob(noRetries))
+	api.set(ended(0), new(metav1.Now()))
+	t.Setenv("KUBECONFIG", kubeconfig(t, api.mux))
+	reader, err := newReader("pipelines")
+	require.NoError(t, err)
+	h := &handler{environment: &environment{podName: "p", jobName: testJob, namespace: "pipelines"}, log: slog.New(slog.DiscardHandler), kube: reader}
+	stale := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", DeletionTimestamp: new(metav1.Now())}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	assert.Equal(t, report.Complete, h.findEnd(ctx, stale).Outcome, "it did its work")
 }

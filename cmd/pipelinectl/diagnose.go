@@ -72,7 +72,8 @@ func diagnosisText(d *k8sclient.Diagnosis, told string) string {
 
 func recordText(b *strings.Builder, record *omapi.PipelineStatus) {
 	b.WriteString("The run's Job is gone. What its record holds:\n")
-	for _, step := range record.Steps {
+	for _, kept := range record.Steps {
+		step := kept.Summary()
 		fmt.Fprintf(b, "\nStep %s: %d records, %d errors\n", step.Name, step.Records, step.Errors)
 		for _, failure := range step.Failures {
 			fmt.Fprintf(b, "%s: %s\n%s\n", failure.Name, failure.Error, failure.StackTrace)

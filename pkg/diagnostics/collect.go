@@ -36,6 +36,8 @@ type Target struct {
 	Redact []string
 	// Secrets gives more of them; where it fails, the logs are left out. It may be nil.
 	Secrets func(context.Context) ([]string, error)
+	// Seen is told the run's pods, newest first, as soon as they are known; logs take longer. It may be nil.
+	Seen func([]corev1.Pod)
 }
 
 // Run is what Kubernetes knows of a run. Parts that could not be read are missing and named in Problems.
@@ -80,25 +82,34 @@ type Event struct {
 func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	run := &Run{Namespace: target.Namespace, JobName: target.JobName}
 	c := &collector{reader: reader, run: run, target: target}
-	c.hide(ctx)
 	var (
 		wg, job sync.WaitGroup
 		pods    []corev1.Pod
 	)
+	if target.Secrets == nil {
+		c.redact = NewRedactor(target.Redact)
+	} else {
+		c.hidden.Go(func() { c.hide(ctx) })
+	}
 	job.Go(func() { c.job(ctx) })
 	wg.Go(func() { c.events(ctx, "Job", target.JobName) })
 	pods = c.pods(ctx)
 	job.Wait()
 	pods = c.own(pods)
+	if target.Seen != nil {
+		target.Seen(pods)
+	}
+	for i := range pods[:min(len(pods), maxAttempts)] {
+		wg.Go(func() { c.events(ctx, "Pod", pods[i].Name) })
+	}
+	c.hidden.Wait()
 	run.Pods = make([]Pod, len(pods))
 	for i := range pods {
 		run.Pods[i] = newPod(&pods[i], c.redact)
-		if i >= maxAttempts {
-			continue
-		}
-		wg.Go(func() { c.events(ctx, "Pod", pods[i].Name) })
 		for k := range run.Pods[i].Containers {
-			c.logs(ctx, &wg, &run.Pods[i], &run.Pods[i].Containers[k])
+			if i < maxAttempts {
+				c.logs(ctx, &wg, &run.Pods[i], &run.Pods[i].Containers[k])
+			}
 		}
 	}
 	wg.Wait()
@@ -119,6 +130,8 @@ func Collect(ctx context.Context, reader Reader, target Target) *Run {
 type collector struct {
 	reader Reader
 	target Target
+	// hidden ends when redact is there.
+	hidden sync.WaitGroup
 	redact *strings.Replacer
 	// withoutLogs: what they may hold in secret is not known.
 	withoutLogs bool
@@ -128,16 +141,13 @@ type collector struct {
 }
 
 func (c *collector) hide(ctx context.Context) {
-	values := c.target.Redact
-	if c.target.Secrets != nil {
-		more, err := c.target.Secrets(ctx)
-		values = slices.Concat(values, more)
-		if err != nil {
-			c.withoutLogs = true
-			c.run.Problems = append(c.run.Problems, "logs are left out, as their secrets are not known: "+err.Error())
-		}
+	more, err := c.target.Secrets(ctx)
+	c.redact, c.withoutLogs = NewRedactor(slices.Concat(c.target.Redact, more)), err != nil
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.run.Problems = append(c.run.Problems, "logs are left out, as their secrets are not known: "+err.Error())
 	}
-	c.redact = NewRedactor(values)
 }
 
 func (c *collector) problem(what string, err error) {
@@ -238,6 +248,7 @@ func (c *collector) events(ctx context.Context, kind, name string) {
 		c.problem(fmt.Sprintf("the events of %s %s", kind, name), err)
 		return
 	}
+	c.hidden.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range events {

@@ -3,6 +3,7 @@ package diagnostics
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -389,6 +390,9 @@ func TestRedactor(t *testing.T) {
 		"Newline":  {reason: "a secret of a file ends with a newline, its print does not", secrets: []string{"hunter2\n"}, text: "p=hunter2;", want: "p=<redacted>;"},
 		"Nothing":  {reason: "nothing is secret", text: "abc", want: "abc"},
 		"Lines":    {reason: "of a key each line, as a log may be cut between them", secrets: []string{"-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nab\n"}, text: "MIIEvQIBADANBgkqhkiG9w0 ab", want: "<redacted> ab"},
+		"URL":      {reason: "a connection string shows it escaped", secrets: []string{"p@ss w/rd"}, text: "u:p%40ss+w%2Frd@h v:p@ss%20w%2Frd@h w:p@ss w/rd", want: "u:<redacted>@h v:<redacted>@h w:<redacted>"},
+		"JSON":     {reason: "so does a configuration that is logged, as Go and as others write it", secrets: []string{`a"b\c<d`}, text: `{"p":"a\"b\\c\u003cd"} {"p":"a\"b\\c<d"}`, want: `{"p":"<redacted>"} {"p":"<redacted>"}`},
+		"Quoted":   {reason: "a secret may begin and end with a quote", secrets: []string{`"abc"`}, text: `x "abc" \"abc\"`, want: "x <redacted> <redacted>"},
 		"Repeated": {reason: "a value may be there twice", secrets: []string{"abc", "abc"}, text: "abc", want: "<redacted>"},
 	}
 	for name, tc := range cases {
@@ -478,4 +482,42 @@ func TestLogBeforeARestart(t *testing.T) {
 	require.NotNil(t, container.Last)
 	assert.Equal(t, int32(4), container.Last.ExitCode)
 	assert.Equal(t, "first\n", container.Last.Log)
+}
+
+// TestSecretsAreReadBesideTheRest: only the logs wait for them, and nothing is shown before they are known.
+func TestSecretsAreReadBesideTheRest(t *testing.T) {
+	t.Parallel()
+	server := twoAttempts()
+	server.events = append(server.events, newEventObject("Job", jobName, "Noted", "hunter2 is the password", 1))
+	var asked, early atomic.Int64
+	const others = 5 // Job, its pods and events, and those of two attempts.
+	everything := make(chan struct{})
+	counting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasSuffix(req.URL.Path, "/log") {
+			select {
+			case <-everything:
+			default:
+				early.Add(1)
+			}
+		} else if asked.Add(1) == others {
+			defer close(everything)
+		}
+		server.ServeHTTP(w, req)
+	}))
+	t.Cleanup(counting.Close)
+	run := Collect(t.Context(), newReader(t, counting.URL), Target{
+		Namespace: namespace, JobName: jobName,
+		Secrets: func(context.Context) ([]string, error) {
+			select {
+			case <-everything:
+				return []string{"hunter2"}, nil
+			case <-time.After(patience):
+				return nil, errors.New("the others wait for the secrets")
+			}
+		},
+	})
+	assert.Empty(t, run.Problems)
+	assert.Zero(t, early.Load(), "a log is not read before it is known what it may not show")
+	assert.NotContains(t, run.Text(), "hunter2")
+	assert.Contains(t, run.Text(), "<redacted> is the password")
 }

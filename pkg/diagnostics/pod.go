@@ -158,6 +158,25 @@ func AnyStarted(pod *corev1.Pod) bool {
 	return false
 }
 
+// MainStarted is when the pod's main container started; zero where it never ran: of one that it could not start the
+// container runtime says 1970. With several it is the last that started.
+func MainStarted(pod *corev1.Pod) time.Time {
+	var newest time.Time
+	for i := range pod.Status.ContainerStatuses {
+		at := time.Time{}
+		switch state := pod.Status.ContainerStatuses[i].State; {
+		case state.Running != nil:
+			at = state.Running.StartedAt.Time
+		case state.Terminated != nil:
+			at = state.Terminated.StartedAt.Time
+		}
+		if at.Unix() > 0 && at.After(newest) {
+			newest = at
+		}
+	}
+	return newest
+}
+
 // MainEnded gives how a pod's main container ended; false where it has not. With several it is the first that failed, and
 // all have ended.
 func MainEnded(pod *corev1.Pod) (*corev1.ContainerStateTerminated, bool) {
@@ -186,12 +205,6 @@ func (p *Pod) Ended() (int32, bool) {
 func (p *Pod) HasStarted() bool {
 	main := p.Main()
 	return main != nil && main.started()
-}
-
-// MainStarted is Pod.HasStarted of a pod as the API gives it.
-func MainStarted(pod *corev1.Pod) bool {
-	seen := newPod(pod, NewRedactor(nil))
-	return seen.HasStarted()
 }
 
 // failed says that the container ended with something else than success.

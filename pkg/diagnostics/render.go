@@ -3,6 +3,7 @@ package diagnostics
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,10 +13,15 @@ import (
 // StepName is the name of the step that diagnostics are in, as OpenMetadata's exit_handler.py has it.
 const StepName = "Pod Diagnostics"
 
-// AttemptStep is Step for one attempt of a run that goes on.
+// AttemptStep is Step for one attempt of a run that goes on, without the others: each has a step of its own.
 func (r *Run) AttemptStep(attempt int, reporter string) omapi.StepSummary {
-	step := r.Step(r.JudgeAttempt(attempt), reporter)
-	step.Name += ": " + r.Pods[attempt].Name
+	one, pod := *r, r.Pods[attempt]
+	one.Pods, one.Gone = []Pod{pod}, nil
+	one.Events = slices.DeleteFunc(slices.Clone(r.Events), func(e Event) bool {
+		return strings.HasPrefix(e.Object, "Pod/") && e.Object != "Pod/"+pod.Name
+	})
+	step := one.Step(r.JudgeAttempt(attempt), reporter)
+	step.Name += ": " + pod.Name
 	return step
 }
 

@@ -2,6 +2,9 @@ package diagnostics
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -68,21 +71,32 @@ func SecretLines(secrets []string) []string {
 	return out
 }
 
-// NewRedactor replaces secret values in text. One or two characters are not a secret that can be told from other text.
+// NewRedactor replaces secret values in text, also as URLs and JSON show them. One or two characters are not a secret
+// that can be told from other text.
 func NewRedactor(secrets []string) *strings.Replacer {
 	const shortest = 3
-	values := make([]string, 0, len(secrets))
+	var values []string
 	for _, secret := range SecretLines(secrets) {
 		// A secret that is kept in a file ends with a newline; where it is printed it may not.
 		if secret = strings.TrimSpace(secret); len(secret) >= shortest {
-			values = append(values, secret)
+			values = append(values, secret, url.QueryEscape(secret), url.PathEscape(secret), jsonEscape(secret, true), jsonEscape(secret, false))
 		}
 	}
 	// One that holds another goes first, so that it is replaced whole.
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	slices.SortFunc(values, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	values = slices.Compact(values)
 	pairs := make([]string, 0, 2*len(values))
 	for _, value := range values {
 		pairs = append(pairs, value, redacted)
 	}
 	return strings.NewReplacer(pairs...)
+}
+
+// jsonEscape is text as it is inside a JSON string; Go escapes what HTML does too, others do not.
+func jsonEscape(text string, html bool) string {
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(html)
+	_ = encoder.Encode(text) //nolint:errchkjson // Text always can be.
+	return strings.TrimSuffix(out.String()[1:], "\"\n")
 }

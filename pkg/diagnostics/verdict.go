@@ -121,10 +121,24 @@ func (r *Run) judgeDeadline() Verdict {
 		v.Summary += fmt.Sprintf(", until the Job's %s was over", limit)
 		return v
 	}
-	return Verdict{
+	v = Verdict{
 		CategoryDeadlineExceeded, fmt.Sprintf("Job %s ran longer than its %s", r.JobName, limit),
 		"raise activeDeadlineSeconds, or find in the log what took so long",
 	}
+	if last, ok := r.judgePause(); ok {
+		v.Summary += "; its last attempt had failed: " + last.Summary
+		v.Advice = last.Advice
+	}
+	return v
+}
+
+// judgePause is for a Job that ended in the pause before a retry: the newest attempt had failed by itself.
+func (r *Run) judgePause() (Verdict, bool) {
+	if len(r.Pods) == 0 || r.Pods[0].Deleted != nil {
+		return Verdict{}, false
+	}
+	main := r.Pods[0].Main()
+	return r.JudgeAttempt(0), main != nil && main.failed() && !main.wasEnded()
 }
 
 // judgeGone is for a Job without pods: of the newest that it had, events may say why it did not start.
@@ -175,7 +189,7 @@ func (r *Run) JudgeAttempt(attempt int) Verdict {
 	taken := pod.Disruption != "" || pod.Deleted != nil || pod.Reason == "Evicted"
 	for i := range pod.Containers {
 		container := &pod.Containers[i]
-		if container.Kind == KindSidecar && container.State != stateWaiting {
+		if container.Kind == KindSidecar && (container.State != stateWaiting || pod.HasStarted()) {
 			continue // It does not decide how the pod ends.
 		}
 		if taken && container.wasEnded() {
@@ -271,7 +285,7 @@ const (
 func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 	where := fmt.Sprintf("container %s of pod %s", c.Name, pod.Name)
 	if c.State == stateWaiting {
-		return judgeWaiting(where, c)
+		return judgeWaiting(pod, where, c)
 	}
 	switch {
 	case !c.failed():
@@ -288,7 +302,7 @@ func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 	}
 }
 
-func judgeWaiting(where string, c *Container) (Verdict, bool) {
+func judgeWaiting(pod *Pod, where string, c *Container) (Verdict, bool) {
 	switch {
 	case slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}, c.Reason):
 		return Verdict{CategoryImagePull, fmt.Sprintf("%s cannot start: %s: %s", where, c.Reason, c.Message), adviceImage}, true
@@ -296,6 +310,8 @@ func judgeWaiting(where string, c *Container) (Verdict, bool) {
 		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Last.Message), adviceStart}, true
 	case c.Reason == "CreateContainerConfigError" || c.Reason == "CreateContainerError":
 		return Verdict{CategoryConfigMissing, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceConfig}, true
+	case c.Last != nil:
+		return judgeContainer(pod, c.Last) // CrashLoopBackOff says only that it will be tried again.
 	default:
 		return Verdict{}, false
 	}

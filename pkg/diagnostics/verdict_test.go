@@ -3,10 +3,12 @@ package diagnostics
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
@@ -24,6 +26,7 @@ func runOf(job *batchv1.Job, pods []corev1.Pod, events []corev1.Event) *Run {
 	return run
 }
 
+//nolint:maintidx // A table of all causes.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	jobWith := func(conditions ...batchv1.JobCondition) *batchv1.Job {
@@ -78,6 +81,16 @@ func TestJudge(t *testing.T) {
 		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{sidecar}
 		return pod
 	}
+
+	crashing := func(status corev1.ContainerStatus, last corev1.ContainerStatus) corev1.ContainerStatus {
+		status.LastTerminationState = last.State
+		return status
+	}
+	exitOf := func(code int32, reason string) corev1.ContainerStatus {
+		return terminated("ingestion", code, reason, "")
+	}
+	sidecarOf := waiting("CrashLoopBackOff", "back-off 10s")
+	sidecarOf.Name = "exithandler"
 
 	cases := map[string]struct {
 		reason   string
@@ -154,6 +167,31 @@ func TestJudge(t *testing.T) {
 			events:   []corev1.Event{newEventObject("Pod", "p", "FailedMount", `secret "ca" not found`, 2)},
 			category: CategoryConfigMissing, summary: `secret "ca" not found`,
 		},
+		"DeadlineInThePause": {
+			reason: "the time ended before a retry, and what had failed says more", job: deadline, pods: []corev1.Pod{newPodObject("p", 1, exitOf(137, "OOMKilled"))},
+			category: CategoryDeadlineExceeded, advice: "raise resources.limits.memory",
+			summary: "ran longer than its activeDeadlineSeconds of 90 s; its last attempt had failed: container ingestion of pod p used more memory than its limit",
+		},
+		"DeadlineKills": {
+			reason: "the signal is the deadline's own", job: deadline, pods: []corev1.Pod{newPodObject("p", 1, exitOf(143, "Error"))},
+			category: CategoryDeadlineExceeded, summary: "activeDeadlineSeconds of 90 s", advice: "raise activeDeadlineSeconds",
+		},
+		"DeadlineWithoutStatus": {
+			reason: "the kubelet has said nothing yet", job: deadline, pods: []corev1.Pod{newPodObject("p", 1)},
+			category: CategoryDeadlineExceeded, summary: "ran longer", advice: "raise activeDeadlineSeconds",
+		},
+		"CrashLoop": {
+			reason: "what it waits for is its own fault", pods: []corev1.Pod{newPodObject("p", 1, crashing(waiting("CrashLoopBackOff", "back-off 10s"), exitOf(137, "OOMKilled")))},
+			category: CategoryOOMKilled, summary: "container ingestion of pod p used more memory", advice: "raise resources.limits.memory",
+		},
+		"CrashLoopOfASidecar": {
+			reason: "the main container waits for a sidecar that crashes", pods: []corev1.Pod{withSidecar(crashing(sidecarOf, terminated("exithandler", 2, "Error", "")), waiting("PodInitializing", ""))},
+			category: CategoryApplicationError, summary: "container exithandler of pod p ended with exit code 2",
+		},
+		"CrashLoopBesideTheMain": {
+			reason: "a sidecar does not decide how the pod ends", pods: []corev1.Pod{withSidecar(crashing(sidecarOf, terminated("exithandler", 2, "Error", "")), exitOf(5, "Error"))},
+			category: CategoryApplicationError, summary: "container ingestion of pod p ended with exit code 5",
+		},
 		"PodsGone": {
 			reason: "pods can be deleted by force", job: jobWith(condition(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)),
 			category: CategoryBackoffLimitExceeded, summary: "of which no pod is left",
@@ -188,6 +226,50 @@ func TestJudge(t *testing.T) {
 			assert.Equal(t, failed, step.Errors == 1, "what was wanted is no error")
 			assert.NotEmpty(t, step.Failures[0].Name, "the server refuses a failure without a name")
 			assert.NotEmpty(t, step.Failures[0].Error, "or without an error")
+		})
+	}
+}
+
+// TestAttemptStep: the others have steps of their own.
+func TestAttemptStep(t *testing.T) {
+	t.Parallel()
+	newer, older := newPodObject("newer", 9, terminated("ingestion", 1, "Error", "")), newPodObject("older", 1, terminated("ingestion", 137, "OOMKilled", ""))
+	run := runOf(newJob(), []corev1.Pod{newer, older}, []corev1.Event{
+		newEventObject("Pod", "newer", "Pulled", "image of the newer", 2), newEventObject("Pod", "older", "Pulled", "image of the older", 1),
+		newEventObject("Job", jobName, "SuccessfulCreate", "Created pod: older", 1),
+	})
+	run.Pods[0].Containers[0].Log, run.Pods[1].Containers[0].Log = "words of the newer", "words of the older"
+	step := run.AttemptStep(1, "a test")
+	assert.Equal(t, StepName+": older", step.Name)
+	assert.Equal(t, string(CategoryOOMKilled), step.Failures[0].Name)
+	for _, wanted := range []string{"words of the older", "image of the older", "Created pod: older"} {
+		assert.Contains(t, step.Failures[0].StackTrace, wanted)
+	}
+	assert.NotContains(t, step.Failures[0].StackTrace, "newer")
+	assert.Len(t, run.Pods, 2, "the run itself is as it was")
+	assert.Len(t, run.Events, 3)
+}
+
+func TestMainStarted(t *testing.T) {
+	t.Parallel()
+	never := terminated("ingestion", 128, "StartError", "no such file")
+	never.State.Terminated.StartedAt = metav1.Unix(0, 0)
+	cases := map[string]struct {
+		reason   string
+		statuses []corev1.ContainerStatus
+		want     time.Time
+	}{
+		"None":       {reason: "the kubelet has said nothing"},
+		"Waiting":    {reason: "it waits", statuses: []corev1.ContainerStatus{waiting("ContainerCreating", "")}},
+		"StartError": {reason: "what could not start did not in 1970 either", statuses: []corev1.ContainerStatus{never}},
+		"Running":    {reason: "it runs", statuses: []corev1.ContainerStatus{running()}, want: at(1).Time},
+		"Ended":      {reason: "it ran", statuses: []corev1.ContainerStatus{never, terminated("b", 0, "Completed", "")}, want: at(1).Time},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := newPodObject("p", 1, tc.statuses...)
+			assert.Equal(t, tc.want, MainStarted(&pod), tc.reason)
 		})
 	}
 }

@@ -58,7 +58,7 @@ func (c *Client) Diagnose(ctx context.Context, reader diagnostics.Reader, name s
 		Namespace: c.config.Namespace, JobName: job.Name, Job: job,
 		Secrets: func(ctx context.Context) ([]string, error) { return c.SecretValues(ctx, fqn) },
 	})
-	out := &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: report.OutcomeOf(run.Job), Run: run}
+	out := &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: sight(run).Outcome(), Run: run}
 	if c.om == nil {
 		return out, nil
 	}
@@ -88,8 +88,8 @@ func (c *Client) pastRun(ctx context.Context, fqn string, job *batchv1.Job) *Dia
 	}
 	verdict := diagnostics.Verdict{Category: diagnostics.CategoryUnknown, Summary: "no Job of the run is left in namespace " + c.config.Namespace}
 	for _, step := range newest.Steps {
-		if step.Name == diagnostics.StepName && len(step.Failures) > 0 {
-			verdict = diagnostics.Verdict{Category: diagnostics.Category(step.Failures[0].Name), Summary: step.Failures[0].Error}
+		if failure, ok := step.Failure(); ok && step.Name == diagnostics.StepName {
+			verdict = diagnostics.Verdict{Category: diagnostics.Category(failure.Name), Summary: failure.Error}
 		}
 	}
 	return &Diagnosis{FQN: fqn, RunID: newest.RunID, Verdict: verdict, Record: newest}
@@ -102,13 +102,10 @@ func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter stri
 		return report.Result{}, fmt.Errorf("%w of run %s is left in namespace %s: there is nothing to report", ErrNoJob, diagnosis.RunID, c.config.Namespace)
 	}
 	finding := report.FindingOf(diagnosis.Run.Job, diagnosis.Outcome)
-	if len(diagnosis.Run.Pods) > 0 {
-		if main, ok := diagnostics.MainEnded(diagnosis.Run.Pods[0].Object); ok {
-			finding.Ended, finding.Since = main.FinishedAt.Time, main.StartedAt.Time
-			if !finding.Outcome.Final() {
-				return report.Result{}, nil // Whether it was the last attempt the Job has yet to say.
-			}
-		}
+	seen := sight(diagnosis.Run)
+	finding.Ended, finding.Superseded = seen.Ended(), seen.Superseded()
+	if !finding.Outcome.Final() && !finding.Ended.IsZero() {
+		return report.Result{}, nil // Whether it was the last attempt the Job has yet to say.
 	}
 	if diagnosis.Outcome == report.Undecided && !slices.ContainsFunc(diagnosis.Run.Pods, func(pod diagnostics.Pod) bool { return pod.HasStarted() }) {
 		finding.Outcome = report.Waiting
@@ -118,6 +115,14 @@ func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter stri
 		finding.Step = &step
 	}
 	return report.Report(ctx, c.om, finding)
+}
+
+func sight(run *diagnostics.Run) report.Sight {
+	out := report.Sight{Job: run.Job, JobGone: run.JobGone}
+	if len(run.Pods) > 0 {
+		out.Pod = run.Pods[0].Object
+	}
+	return out
 }
 
 // isFQN tells a pipeline's name from a Job's and a run's: it has its service's in front.

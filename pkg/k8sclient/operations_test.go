@@ -525,7 +525,7 @@ func TestQueuedRuns(t *testing.T) {
 		"Image":       {reason: "the kubelet says what it waits for", pod: new(state(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not found"}})), want: "ErrImagePull: not found"},
 		"Creating":    {reason: "this is no news", pod: new(state(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}})), want: "waits for a node"},
 		"Unscheduled": {reason: "the scheduler says why", pod: &corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes"}}}, want: "Unschedulable: 0/3 nodes"},
-		"Running":     {reason: "it has started", pod: new(state(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})), started: true},
+		"Running":     {reason: "it has started", pod: new(state(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}})), started: true},
 		"Ended":       {reason: "an attempt has started and ended", pod: new(state(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.Now()}})), started: true},
 		"Sidecar": {
 			reason: "it runs before the main container does, whose image is not there", want: "ErrImagePull: not found",

@@ -70,7 +70,7 @@ func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, r
 		return false, "", err
 	}
 	for i := range pods {
-		if diagnostics.MainStarted(&pods[i]) {
+		if !diagnostics.MainStarted(&pods[i]).IsZero() {
 			return true, "", nil
 		}
 	}

@@ -583,7 +583,7 @@ func TestStatus(t *testing.T) {
 	gone := uuid.NewString()
 	require.NoError(t, w.om.Client(t).PutStatus(t.Context(), testFQN, &omapi.PipelineStatus{
 		RunID: gone, State: omapi.StateFailed, Timestamp: testTimestamp, EndDate: testTimestamp + 5000,
-		Steps: []omapi.StepSummary{{Name: "Pod Diagnostics", Failures: []omapi.StackTraceError{{Name: "OOMKilled", Error: "too much"}}}},
+		Steps: []omapi.Step{omapi.NewStep(omapi.StepSummary{Name: "Pod Diagnostics", Failures: []omapi.StackTraceError{{Name: "OOMKilled", Error: "too much"}}})},
 	}))
 	// A scheduled run that has no record yet, and a Job of another pipeline with the same label.
 	scheduled := NewJob(&w.client.config, newPipeline(), testRunID, testTimestamp)
@@ -644,7 +644,7 @@ func TestStatusWithoutRecord(t *testing.T) {
 	}{
 		"NoPod":    {reason: "the controller has not got to it", want: omapi.StateQueued, cause: "its pod is not made yet"},
 		"Pending":  {reason: "no container has started", pod: pod(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}), want: omapi.StateQueued, cause: "ErrImagePull"},
-		"Running":  {reason: "a container has started", pod: pod(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), want: omapi.StateRunning},
+		"Running":  {reason: "a container has started", pod: pod(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: ended}}), want: omapi.StateRunning},
 		"Retrying": {reason: "an attempt has ended, and the Job goes on", pod: pod(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, StartedAt: ended}}), want: omapi.StateRunning},
 		"Complete": {reason: "the Job decides", edit: over(batchv1.JobComplete), want: omapi.StateSuccess, ended: true},
 		"Failed":   {reason: "with what the Job says", edit: over(batchv1.JobFailed), want: omapi.StateFailed, cause: "BackoffLimitExceeded: too often", ended: true},

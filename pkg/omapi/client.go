@@ -29,6 +29,8 @@ const (
 	responseHeaderTimeout = 30 * time.Second
 
 	maxErrorBody = 16 << 10
+	// maxBody is the most that is read of one entity: three times the largest record that was seen.
+	maxBody = 32 << 20
 )
 
 // VerifySSL says how the server's certificate is checked, as OpenMetadata's connection schema names it.
@@ -162,7 +164,9 @@ type request struct {
 	path   string // below the server's address, already escaped
 	query  url.Values
 	body   any
-	into   any // nil: the answer's body is read and dropped, not buffered
+	// into is what the answer is decoded to; *json.RawMessage takes it as it is, a func(*json.Decoder) error each element of
+	// a list. nil: the answer is read and dropped, not buffered.
+	into any
 }
 
 func (c *Client) do(ctx context.Context, in request) error {
@@ -175,7 +179,7 @@ func (c *Client) do(ctx context.Context, in request) error {
 		if err != nil {
 			return fmt.Errorf("cannot %s: encode the request: %w", in.op, err)
 		}
-		req.SetHeader("Content-Type", "application/json").SetBody(data)
+		req.SetHeader("Content-Type", "application/json").SetBody(bytes.NewReader(data)) // resty copies bytes twice.
 	}
 	resp, err := req.Execute(in.method, in.path)
 	if resp != nil && resp.RawBody() != nil {
@@ -215,10 +219,63 @@ func (c *Client) read(in request, resp *resty.Response) error {
 	if resp.StatusCode() == http.StatusNoContent {
 		return &Error{Op: in.op, URL: c.url, StatusCode: http.StatusNoContent, Message: "it has no such record"}
 	}
-	if err := json.NewDecoder(resp.RawBody()).Decode(in.into); err != nil {
-		return &ConnectionError{Op: in.op, URL: c.url, Err: fmt.Errorf("the answer is not the JSON that OpenMetadata sends: %w", err)}
+	var err error
+	switch into := in.into.(type) {
+	case *json.RawMessage:
+		*into, err = readBody(resp.RawResponse)
+	case func(*json.Decoder) error:
+		err = eachOf(json.NewDecoder(resp.RawBody()), into)
+	default:
+		err = json.NewDecoder(resp.RawBody()).Decode(into)
+	}
+	if err != nil {
+		return c.notJSON(in, err)
 	}
 	return nil
+}
+
+func (c *Client) notJSON(in request, err error) error {
+	if errors.Is(err, errTooLarge) {
+		return fmt.Errorf("cannot %s: OpenMetadata at %s: %w", in.op, c.url, err)
+	}
+	return &ConnectionError{Op: in.op, URL: c.url, Err: fmt.Errorf("the answer is not the JSON that OpenMetadata sends: %w", err)}
+}
+
+var errTooLarge = fmt.Errorf("the answer is larger than %d MiB; delete the run's record, or keep its failures shorter", maxBody>>20)
+
+func readBody(resp *http.Response) ([]byte, error) {
+	if size := resp.ContentLength; size >= 0 && size <= maxBody {
+		body := make([]byte, size)
+		_, err := io.ReadFull(resp.Body, body)
+		return body, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err == nil && len(body) > maxBody {
+		err = errTooLarge
+	}
+	return body, err
+}
+
+// eachOf goes through the data of a list with one element in memory at a time.
+func eachOf(list *json.Decoder, each func(*json.Decoder) error) error {
+	for {
+		token, err := list.Token()
+		if err != nil {
+			return err
+		}
+		if token != "data" {
+			continue // The list's opening, or what comes before its data.
+		}
+		if token, err = list.Token(); err != nil || token != json.Delim('[') {
+			return err
+		}
+		for list.More() {
+			if err := each(list); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 func (c *Client) statusError(in request, resp *resty.Response) error {

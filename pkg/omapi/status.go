@@ -1,6 +1,7 @@
 package omapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // PipelineState is the state of a run, as OpenMetadata's schema pipelineState names it.
@@ -40,23 +42,66 @@ func (s PipelineState) Known() bool {
 	return s == StateQueued || s == StateRunning || s.Terminal()
 }
 
-// PipelineStatus is the record of one run. The server replaces the whole record on a write, so fields that this
-// client does not know are kept and written back.
+// PipelineStatus is the record of one run. The server replaces the whole record on a write, so what this client does not
+// know is kept, as the text that it came as, and written back.
 //
 //nolint:recvcheck // encoding/json wants a value to marshal and a pointer to unmarshal.
 type PipelineStatus struct {
-	RunID string        `json:"runId,omitempty"`
-	State PipelineState `json:"pipelineState,omitempty"`
+	RunID string
+	State PipelineState
 	// StartDate, EndDate and Timestamp are milliseconds since 1970. The server keys the record by Timestamp: it
 	// stays what it is for the life of the run.
-	StartDate int64           `json:"startDate,omitempty"`
-	EndDate   int64           `json:"endDate,omitempty"`
-	Timestamp int64           `json:"timestamp,omitempty"`
-	Steps     []StepSummary   `json:"status,omitempty"`
-	Config    json.RawMessage `json:"config,omitempty"`
-	Metadata  json.RawMessage `json:"metadata,omitempty"`
+	StartDate, EndDate, Timestamp int64
 
-	unknown map[string]json.RawMessage
+	Steps            []Step
+	Config, Metadata json.RawMessage
+
+	unknown []member
+}
+
+type member struct {
+	name string
+	text json.RawMessage
+}
+
+// Step is one step of a record. A record can be 10 MiB large, of which a report needs the names of its steps: the rest
+// stays the text that the server gave.
+type Step struct {
+	Name string
+
+	text json.RawMessage
+}
+
+// NewStep is a step of our own.
+func NewStep(summary StepSummary) Step {
+	text, _ := json.Marshal(summary) //nolint:errchkjson // Strings and numbers always can be.
+	return Step{Name: summary.Name, text: text}
+}
+
+// Summary decodes the step; of what a newer server may have there it gives as much as it can.
+func (s Step) Summary() StepSummary {
+	var out StepSummary
+	_ = json.Unmarshal(s.text, &out) // As much as it can.
+	return out
+}
+
+// Failure is the step's newest, without its stack trace; false where it has none.
+func (s Step) Failure() (StackTraceError, bool) {
+	var newest json.RawMessage
+	for name, value := range members(s.text) {
+		if name != "failures" {
+			continue
+		}
+		for failure := range elements(value) {
+			newest = failure
+		}
+	}
+	var out struct {
+		Name  string `json:"name"`
+		Error string `json:"error"`
+	}
+	_ = json.Unmarshal(newest, &out) // As much as it can.
+	return StackTraceError{Name: out.Name, Error: out.Error}, newest != nil
 }
 
 // StepSummary is what one step of a run did.
@@ -68,8 +113,6 @@ type StepSummary struct {
 	Errors         int               `json:"errors"`
 	Filtered       int               `json:"filtered"`
 	Failures       []StackTraceError `json:"failures,omitempty"`
-
-	unknown map[string]json.RawMessage
 }
 
 // StackTraceError is one failure of a step. The server refuses one without Name or Error.
@@ -82,89 +125,109 @@ type StackTraceError struct {
 // Cause is the newest failure that the record names, empty where it names none.
 func (s *PipelineStatus) Cause() string {
 	for _, step := range slices.Backward(s.Steps) {
-		if n := len(step.Failures); n > 0 {
-			return step.Failures[n-1].Name + ": " + step.Failures[n-1].Error
+		if failure, ok := step.Failure(); ok {
+			return failure.Name + ": " + failure.Error
 		}
 	}
 	return ""
 }
 
-// UnmarshalJSON keeps the fields that the type does not name.
-func (s *PipelineStatus) UnmarshalJSON(data []byte) error {
-	type plain PipelineStatus
-	unknown, err := decodeKeeping(data, (*plain)(s), "runId", "pipelineState", "startDate", "endDate", "timestamp", "status", "config", "metadata")
-	s.unknown = unknown
-	return err
-}
+// UnmarshalJSON keeps what the type does not name.
+func (s *PipelineStatus) UnmarshalJSON(text []byte) error { return s.parse(bytes.Clone(text)) }
 
-// MarshalJSON writes the kept fields back. Steps that have none are no Marshalers for encoding/json, which would read
-// their text again: they hold long logs.
-func (s PipelineStatus) MarshalJSON() ([]byte, error) {
-	type (
-		plain     PipelineStatus
-		plainStep StepSummary
-	)
-	out := struct {
-		plain
-
-		Steps []any `json:"status,omitempty"`
-	}{plain: plain(s)}
-	for _, step := range s.Steps {
-		if len(step.unknown) == 0 {
-			out.Steps = append(out.Steps, plainStep(step))
-		} else {
-			out.Steps = append(out.Steps, step)
+// parse takes the text over.
+func (s *PipelineStatus) parse(text json.RawMessage) error {
+	if err := json.Unmarshal(text, &struct{}{}); err != nil {
+		return err
+	}
+	*s = PipelineStatus{}
+	for name, value := range members(text) {
+		var err error
+		switch name {
+		case "runId":
+			err = json.Unmarshal(value, &s.RunID)
+		case "pipelineState":
+			err = json.Unmarshal(value, &s.State)
+		case "startDate":
+			err = json.Unmarshal(value, &s.StartDate)
+		case "endDate":
+			err = json.Unmarshal(value, &s.EndDate)
+		case "timestamp":
+			err = json.Unmarshal(value, &s.Timestamp)
+		case "status":
+			for step := range elements(value) {
+				s.Steps = append(s.Steps, Step{Name: nameOf(step), text: step})
+			}
+		case "config":
+			s.Config = value
+		case "metadata":
+			s.Metadata = value
+		default:
+			s.unknown = append(s.unknown, member{name, value})
+		}
+		if err != nil {
+			return fmt.Errorf("field %s: %w", name, err)
 		}
 	}
-	return encodeKept(out, s.unknown)
+	return nil
 }
 
-// UnmarshalJSON keeps the fields that the type does not name.
-func (s *StepSummary) UnmarshalJSON(data []byte) error {
-	type plain StepSummary
-	unknown, err := decodeKeeping(data, (*plain)(s), "name", "records", "updated_records", "warnings", "errors", "filtered", "failures")
-	s.unknown = unknown
-	return err
+func nameOf(step json.RawMessage) (name string) {
+	for key, value := range members(step) {
+		if key == "name" {
+			_ = json.Unmarshal(value, &name) // A name that is none is no name.
+		}
+	}
+	return name
 }
 
-// MarshalJSON writes the kept fields back.
-func (s StepSummary) MarshalJSON() ([]byte, error) {
-	type plain StepSummary
-	return encodeKept(plain(s), s.unknown)
-}
-
-func decodeKeeping(data []byte, known any, names ...string) (map[string]json.RawMessage, error) {
-	if err := json.Unmarshal(data, known); err != nil {
-		return nil, err
-	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(data, &all); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		delete(all, name)
-	}
-	if len(all) == 0 {
-		return nil, nil //nolint:nilnil // A nil map is an empty one.
-	}
-	return all, nil
-}
-
-func encodeKept(known any, unknown map[string]json.RawMessage) ([]byte, error) {
-	data, err := json.Marshal(known)
-	if err != nil || len(unknown) == 0 {
-		return data, err
-	}
-	kept, err := json.Marshal(unknown)
+// MarshalJSON leaves out what is not set, and puts what was kept behind the rest.
+func (s PipelineStatus) MarshalJSON() ([]byte, error) {
+	known, err := json.Marshal(struct {
+		RunID     string        `json:"runId,omitempty"`
+		State     PipelineState `json:"pipelineState,omitempty"`
+		StartDate int64         `json:"startDate,omitempty"`
+		EndDate   int64         `json:"endDate,omitempty"`
+		Timestamp int64         `json:"timestamp,omitempty"`
+	}{s.RunID, s.State, s.StartDate, s.EndDate, s.Timestamp})
 	if err != nil {
 		return nil, err
 	}
-	if len(data) == len("{}") {
-		return kept, nil
+	kept := slices.Concat([]member{{"config", s.Config}, {"metadata", s.Metadata}}, s.unknown)
+	size := len(known) + len(`,"status":[]`)
+	for _, step := range s.Steps {
+		size += len(step.text) + len(",")
 	}
-	// Two objects become one; no name is in both.
-	data[len(data)-1] = ','
-	return append(data, kept[1:]...), nil
+	for _, field := range kept {
+		size += 2*len(field.name) + len(field.text) + len(`,"":`)
+	}
+	out := append(make([]byte, 0, size), known[:len(known)-1]...)
+	for i, step := range s.Steps {
+		if i == 0 {
+			out = append(appendName(out, "status"), '[')
+		} else {
+			out = append(out, ',')
+		}
+		out = append(out, step.text...)
+	}
+	if len(s.Steps) > 0 {
+		out = append(out, ']')
+	}
+	for _, field := range kept {
+		if len(field.text) > 0 {
+			out = append(appendName(out, field.name), field.text...)
+		}
+	}
+	return append(out, '}'), nil
+}
+
+// appendName begins the next member of an object.
+func appendName(object []byte, name string) []byte {
+	if len(object) > len("{") {
+		object = append(object, ',')
+	}
+	quoted, _ := json.Marshal(name) //nolint:errchkjson // Text always can be.
+	return append(append(object, quoted...), ':')
 }
 
 // GetStatus reads the record of a run: ErrNoRecord where the run has none, ErrNotFound where the server does not
@@ -174,13 +237,17 @@ func (c *Client) GetStatus(ctx context.Context, fqn, runID string) (*PipelineSta
 	if err != nil {
 		return nil, err
 	}
-	var status PipelineStatus
-	err = c.do(ctx, request{
+	var text json.RawMessage
+	in := request{
 		op:     fmt.Sprintf("read the status of run %s of pipeline %s", runID, fqn),
-		method: http.MethodGet, path: path + "/" + escape(runID), into: &status,
-	})
-	if err != nil {
+		method: http.MethodGet, path: path + "/" + escape(runID), into: &text,
+	}
+	if err := c.do(ctx, in); err != nil {
 		return nil, err
+	}
+	var status PipelineStatus
+	if err := status.parse(text); err != nil {
+		return nil, c.notJSON(in, err)
 	}
 	return &status, nil
 }
@@ -212,14 +279,44 @@ func (c *Client) ListStatuses(ctx context.Context, fqn string, limit int) ([]Pip
 	if err != nil {
 		return nil, err
 	}
-	var answer struct {
-		Data []PipelineStatus `json:"data"`
-	}
+	var statuses []PipelineStatus
 	err = c.do(ctx, request{
 		op:     "list the runs of pipeline " + fqn,
-		method: http.MethodGet, path: path, query: url.Values{"limit": {strconv.Itoa(limit)}}, into: &answer,
+		method: http.MethodGet, path: path, query: url.Values{"limit": {strconv.Itoa(limit)}},
+		into: func(data *json.Decoder) error {
+			var status PipelineStatus
+			err := data.Decode(&status)
+			statuses = append(statuses, status)
+			return err
+		},
 	})
-	return answer.Data, err
+	return statuses, err
+}
+
+// CountRows is how many rows the record of a run has among the latest of its pipeline: more than one where reporters wrote
+// it first with different timestamps.
+func (c *Client) CountRows(ctx context.Context, fqn, runID string) (int, error) {
+	const latest = 100
+	path, err := statusPath(fqn)
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	err = c.do(ctx, request{
+		op:     fmt.Sprintf("count the rows of run %s of pipeline %s", runID, fqn),
+		method: http.MethodGet, path: path, query: url.Values{"limit": {strconv.Itoa(latest)}},
+		into: func(data *json.Decoder) error {
+			var row struct {
+				RunID string `json:"runId"`
+			}
+			err := data.Decode(&row)
+			if strings.EqualFold(row.RunID, runID) {
+				count++
+			}
+			return err
+		},
+	})
+	return count, err
 }
 
 func statusPath(fqn string) (string, error) {

@@ -305,3 +305,16 @@ func TestReportsUntilItIsDelivered(t *testing.T) {
 	run := w.await(t, "failed")
 	assert.Len(t, run.Rows, 1)
 }
+
+// TestStartErrorIsNoStart: of a process that could not start the runtime says that it started in 1970.
+func TestStartErrorIsNoStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write(t, omapi.StateQueued)
+	never := exited(128)
+	never.Terminated.Reason, never.Terminated.StartedAt = "StartError", metav1.Unix(0, 0)
+	require.NoError(t, w.kube.Tracker().Add(w.job(func(job *batchv1.Job) { job.Spec.BackoffLimit = new(int32(1)) })))
+	require.NoError(t, w.kube.Tracker().Add(pod("p", corev1.PodFailed, never)))
+	w.run(t)
+	assert.Never(t, func() bool { return w.Run(t, w.fqn, w.runID).State != "queued" }, quiet, quiet/10, "no container of the run has started")
+}

@@ -50,18 +50,8 @@ func (r *run) snapshot() run {
 
 func (r *run) fqn() string { return r.job.Annotations[identity.AnnotationFQN] }
 
-// outcome is the Job's; of one that was deleted before it was decided, what its newest pod says.
 func (r *run) outcome() report.Outcome {
-	outcome := report.OutcomeOf(r.job)
-	if outcome.Final() || !r.jobGone {
-		return outcome
-	}
-	if newest := r.newest(); newest != nil {
-		if main, ended := diagnostics.MainEnded(newest); ended && main.ExitCode == 0 {
-			return report.Complete
-		}
-	}
-	return report.Failed
+	return report.Sight{Job: r.job, JobGone: r.jobGone, Pod: r.newest()}.Outcome()
 }
 
 func (r *run) newest() *corev1.Pod {
@@ -98,17 +88,8 @@ func (r *run) known() []corev1.Pod {
 func (r *run) mainStarted() time.Time {
 	var newest time.Time
 	for _, pod := range r.pods {
-		for i := range pod.Status.ContainerStatuses {
-			at := time.Time{}
-			switch state := pod.Status.ContainerStatuses[i].State; {
-			case state.Running != nil:
-				at = state.Running.StartedAt.Time
-			case state.Terminated != nil:
-				at = state.Terminated.StartedAt.Time
-			}
-			if at.After(newest) {
-				newest = at
-			}
+		if at := diagnostics.MainStarted(pod); at.After(newest) {
+			newest = at
 		}
 	}
 	return newest

@@ -99,7 +99,7 @@ func counted(pod *corev1.Pod) bool {
 
 func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.Outcome) error {
 	finding := report.FindingOf(seen.job, outcome)
-	finding.Since = seen.mainStarted()
+	finding.Superseded = seen.mainStarted()
 	result, err := report.Report(ctx, r.Server, finding)
 	if err != nil {
 		return err
@@ -113,8 +113,8 @@ func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.
 
 func (r *Reconciler) tellAttempt(ctx context.Context, known, seen *run, pod *corev1.Pod) error {
 	finding := report.FindingOf(seen.job, report.Undecided)
-	if finding.Since = seen.mainStarted(); pod.UID == seen.newest().UID {
-		finding.Since = time.Now()
+	if finding.Superseded = seen.mainStarted(); pod.UID == seen.newest().UID {
+		finding.Superseded = time.Now()
 	}
 	diagnosed := r.collect(ctx, seen)
 	for i := range diagnosed.Pods {
@@ -164,7 +164,7 @@ func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.O
 // finding is what is known of a run that has ended, without its cause.
 func (r *run) finding(outcome report.Outcome) report.Finding {
 	finding := report.FindingOf(r.job, outcome)
-	finding.Ended, finding.Since = r.ended(), r.mainStarted()
+	finding.Ended, finding.Superseded = r.ended(), r.mainStarted()
 	return finding
 }
 

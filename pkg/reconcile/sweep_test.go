@@ -147,7 +147,7 @@ func TestLateWrites(t *testing.T) {
 			w := newWorld(t, deployed("svc.nightly"))
 			require.NoError(t, w.client.PutStatus(t.Context(), w.fqn, &omapi.PipelineStatus{
 				RunID: w.runID, State: omapi.PipelineState(tc.want), Timestamp: started, StartDate: started, EndDate: started + 6000,
-				Steps: []omapi.StepSummary{{Name: diagnostics.StepName, Failures: []omapi.StackTraceError{{Name: "X", Error: "x"}}}},
+				Steps: []omapi.Step{omapi.NewStep(omapi.StepSummary{Name: diagnostics.StepName, Failures: []omapi.StackTraceError{{Name: "X", Error: "x"}}})},
 			}))
 			require.NoError(t, w.kube.Tracker().Add(w.job(condition(tc.job))))
 			require.NoError(t, w.kube.Tracker().Add(pod("p", corev1.PodFailed, exited(tc.code))))

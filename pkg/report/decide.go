@@ -31,6 +31,7 @@ func rules() []rule {
 	)
 	return []rule{
 		{Waiting, []omapi.PipelineState{none}, queued},
+		{Waiting, []omapi.PipelineState{superseded}, running}, // The run had started before this attempt.
 		// A retry will come, or has: what an attempt that failed wrote, also of a success, is not the run's.
 		{Undecided, []omapi.PipelineState{none, queued, superseded}, running},
 		{Complete, []omapi.PipelineState{none, queued, running, superseded}, success},
@@ -56,7 +57,7 @@ func stateOf(record *omapi.PipelineStatus, finding *Finding) omapi.PipelineState
 	switch {
 	case record.State != none && !record.State.Known():
 		return omapi.StateQueued // As OpenMetadata's own client maps what it does not know.
-	case record.State.Terminal() && record.State != omapi.StateStopped && record.EndDate > 0 && record.EndDate < finding.Since.UnixMilli():
+	case record.State.Terminal() && record.State != omapi.StateStopped && record.EndDate > 0 && record.EndDate < finding.Superseded.UnixMilli():
 		return superseded
 	default:
 		return record.State

@@ -2,12 +2,15 @@ package report
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
+// TestDecide has every cell of outcome and state.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	const (
@@ -15,74 +18,61 @@ func TestDecide(t *testing.T) {
 		success, partial = omapi.StateSuccess, omapi.StatePartialSuccess
 		failed, stopped  = omapi.StateFailed, omapi.StateStopped
 	)
-	cases := map[string]struct {
-		reason   string
-		outcome  Outcome
-		recorded []omapi.PipelineState
-		want     omapi.PipelineState
+	recorded := []omapi.PipelineState{none, queued, running, success, partial, failed, stopped, superseded}
+	cases := map[Outcome]struct {
+		reason string
+		want   []omapi.PipelineState // For each of recorded.
 	}{
-		"Retry": {
-			reason:  "a retry will come: an attempt's failure is not the run's",
-			outcome: Undecided, recorded: []omapi.PipelineState{none, queued, running, superseded}, want: running,
-		},
-		"Unended": {
-			reason:  "the workflow has written its result, and its container ends in a moment",
-			outcome: Undecided, recorded: []omapi.PipelineState{failed}, want: failed,
-		},
-		"CompleteRetried": {
-			reason:  "an earlier attempt's failure, and the last one could not write",
-			outcome: Complete, recorded: []omapi.PipelineState{superseded}, want: success,
-		},
-		"Waiting": {
-			reason:  "queued until a container has started",
-			outcome: Waiting, recorded: []omapi.PipelineState{none, queued}, want: queued,
-		},
-		"CompleteUnreported": {
-			reason:  "the Job completed and the workflow could not say so",
-			outcome: Complete, recorded: []omapi.PipelineState{none, queued, running, success}, want: success,
-		},
-		"CompletePartial": {
-			reason:  "the workflow knows better than its exit code",
-			outcome: Complete, recorded: []omapi.PipelineState{partial}, want: partial,
-		},
-		"CompleteFailed": {
-			reason:  "a process can exit 0 after it reported a failure",
-			outcome: Complete, recorded: []omapi.PipelineState{failed}, want: failed,
-		},
-		"Failed": {
-			reason:  "the worse of the two wins, also over a success that was reported too early",
-			outcome: Failed, recorded: []omapi.PipelineState{none, queued, running, failed, success, partial}, want: failed,
-		},
-		"Stopped": {
-			reason:  "a person ended the run",
-			outcome: Stopped, recorded: []omapi.PipelineState{none, queued, running, stopped}, want: stopped,
-		},
-		"StoppedTooLate": {
-			reason:  "the run had ended before the kill",
-			outcome: Stopped, recorded: []omapi.PipelineState{success}, want: success,
-		},
-		"StoppedAbsorbs": {
-			reason:  "stopped is terminal: the Job of a killed run fails too",
-			outcome: Failed, recorded: []omapi.PipelineState{stopped}, want: stopped,
-		},
-		"Lost": {
-			reason:  "a run of which nothing is left goes on no more",
-			outcome: Lost, recorded: []omapi.PipelineState{queued, running, failed}, want: failed,
-		},
-		"LostSuccess": {
-			reason:  "it ended, and its Job was deleted, between the look at its record and the look for its Job",
-			outcome: Lost, recorded: []omapi.PipelineState{success}, want: success,
-		},
-		"LostPartial": {reason: "as a success", outcome: Lost, recorded: []omapi.PipelineState{partial}, want: partial},
-		"LostStopped": {reason: "the kill took the Job along", outcome: Lost, recorded: []omapi.PipelineState{stopped}, want: stopped},
-		"LostUnknown": {reason: "there is no run to end", outcome: Lost, recorded: []omapi.PipelineState{none}, want: none},
+		Waiting:   {"queued until a container has started, and running after", []omapi.PipelineState{queued, queued, running, success, partial, failed, stopped, running}},
+		Undecided: {"the run goes on: an attempt that another follows is not its end", []omapi.PipelineState{running, running, running, success, partial, failed, stopped, running}},
+		Complete:  {"the Job completed; the workflow knows better how well", []omapi.PipelineState{success, success, success, success, partial, failed, stopped, success}},
+		Failed:    {"the worse of the two wins; who stopped it had the last word", []omapi.PipelineState{failed, failed, failed, failed, failed, failed, stopped, failed}},
+		Stopped:   {"a person ended it, unless it had ended before", []omapi.PipelineState{stopped, stopped, stopped, success, partial, failed, stopped, stopped}},
+		Lost:      {"nothing is left that could tell: what was written stands, and what goes on is over", []omapi.PipelineState{none, failed, failed, success, partial, failed, stopped, superseded}},
+	}
+	require.Len(t, cases, 6, "one row for each outcome")
+	for outcome, tc := range cases {
+		require.Len(t, tc.want, len(recorded))
+		for i, state := range recorded {
+			got := Decide(outcome, state)
+			assert.Equal(t, tc.want[i], got, "%s, %q: %s", outcome, state, tc.reason)
+			if outcome.Final() {
+				assert.Equal(t, got, Decide(outcome, got), "%s, %q: a final state absorbs", outcome, state)
+			}
+		}
+	}
+}
+
+// TestStateOf: how a record is read as the table's rows name it.
+func TestStateOf(t *testing.T) {
+	t.Parallel()
+	const ended = started + 5
+	cases := map[string]struct {
+		reason string
+		state  omapi.PipelineState
+		ended  int64
+		until  int64
+		want   omapi.PipelineState
+	}{
+		"None":       {reason: "a run without a record"},
+		"Unknown":    {reason: "as OpenMetadata's own client maps it", state: "paused", want: omapi.StateQueued},
+		"Final":      {reason: "nothing is known of attempts", state: omapi.StateFailed, ended: ended, want: omapi.StateFailed},
+		"Earlier":    {reason: "it ended before the attempt that counts", state: omapi.StateFailed, ended: ended, until: ended + 1, want: superseded},
+		"Success":    {reason: "so may a success have", state: omapi.StateSuccess, ended: ended, until: ended + 1, want: superseded},
+		"Partial":    {reason: "and a partial one", state: omapi.StatePartialSuccess, ended: ended, until: ended + 1, want: superseded},
+		"Own":        {reason: "it is of the attempt that counts", state: omapi.StateFailed, ended: ended, until: ended, want: omapi.StateFailed},
+		"Stopped":    {reason: "a person's word is of no attempt", state: omapi.StateStopped, ended: ended, until: ended + 1, want: omapi.StateStopped},
+		"Running":    {reason: "the end of what runs means nothing", state: omapi.StateRunning, ended: ended, until: ended + 1, want: omapi.StateRunning},
+		"WithoutEnd": {reason: "nobody knows when it ended", state: omapi.StateFailed, until: ended, want: omapi.StateFailed},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, recorded := range tc.recorded {
-				assert.Equal(t, tc.want, Decide(tc.outcome, recorded), "%s: %s", recorded, tc.reason)
+			finding := Finding{}
+			if tc.until > 0 {
+				finding.Superseded = time.UnixMilli(tc.until)
 			}
+			assert.Equal(t, tc.want, stateOf(&omapi.PipelineStatus{State: tc.state, EndDate: tc.ended}, &finding), tc.reason)
 		})
 	}
 }

@@ -7,7 +7,9 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
@@ -31,8 +33,93 @@ const (
 // Final says whether no later state of the Job can change the outcome.
 func (o Outcome) Final() bool { return o == Complete || o == Failed || o == Stopped || o == Lost }
 
-// OutcomeOf reads a Job. FailureTarget and SuccessCriteriaMet count: they come when it is decided, while pods still end.
-func OutcomeOf(job *batchv1.Job) Outcome {
+// Sight is what a reporter sees of a run.
+type Sight struct {
+	// Job is nil where it cannot be read, and was not seen before.
+	Job *batchv1.Job
+	// JobGone: the Job was deleted.
+	JobGone bool
+	// Pod is the attempt that counts: the newest, for a reporter in a pod its own; nil for none.
+	Pod *corev1.Pod
+	// Inside: the reporter is in the pod, whose end the Job's controller cannot have counted yet.
+	Inside bool
+}
+
+// OutcomeOf is what a Job alone says of its run.
+func OutcomeOf(job *batchv1.Job) Outcome { return Sight{Job: job}.Outcome() }
+
+// Outcome is what becomes of the run; empty where that cannot be told from what is seen. What a Job has decided stands.
+// One that is deleted fails its run, unless the pod had done its work. Of a Job that has not decided, who sees the pod
+// end from inside says what the Job's controller will make of it; others wait for the Job.
+func (s Sight) Outcome() Outcome {
+	if outcome := decided(s.Job); outcome.Final() {
+		return outcome
+	}
+	main, ended := s.Main()
+	switch {
+	case s.JobGone || s.Job != nil && s.Job.DeletionTimestamp != nil:
+		return s.afterDeletion()
+	case s.Job == nil:
+		return ""
+	case !s.Inside || !s.Ending():
+		return Undecided
+	case ended && main.ExitCode == 0:
+		return Complete
+	default:
+		return s.afterFailure()
+	}
+}
+
+// afterDeletion: a Job takes its pods along.
+func (s Sight) afterDeletion() Outcome {
+	main, ended := s.Main()
+	switch {
+	case ended && main.ExitCode == 0:
+		return Complete
+	case s.Job != nil, ended, s.Pod != nil && metav1.GetControllerOf(s.Pod) != nil:
+		return Failed
+	default:
+		return "" // There may never have been such a Job.
+	}
+}
+
+// Ending says that the pod's main container has ended, or is about to as the pod is deleted.
+func (s Sight) Ending() bool {
+	_, ended := s.Main()
+	return ended || s.Pod != nil && s.Pod.DeletionTimestamp != nil
+}
+
+// Ended is when the pod's main container ended; zero where it has not.
+func (s Sight) Ended() time.Time {
+	if main, ok := s.Main(); ok {
+		return main.FinishedAt.Time
+	}
+	return time.Time{}
+}
+
+// Superseded is for a finding of the outcome: a run's final state is of the pod's attempt; where another will come, none
+// is by now.
+func (s Sight) Superseded() time.Time {
+	switch outcome := s.Outcome(); {
+	case outcome.Final() && s.Pod != nil:
+		return diagnostics.MainStarted(s.Pod)
+	case outcome == Undecided && s.Inside && s.Ending():
+		return time.Now()
+	default:
+		return time.Time{}
+	}
+}
+
+// Main is how the pod's main container ended; false where it has not.
+func (s Sight) Main() (*corev1.ContainerStateTerminated, bool) {
+	if s.Pod == nil {
+		return nil, false
+	}
+	return diagnostics.MainEnded(s.Pod)
+}
+
+// decided reads a Job. FailureTarget and SuccessCriteriaMet count: they come when it is decided, while pods still end.
+func decided(job *batchv1.Job) Outcome {
 	if job == nil {
 		return Undecided
 	}
@@ -51,24 +138,15 @@ func OutcomeOf(job *batchv1.Job) Outcome {
 		case batchv1.JobSuspended:
 		}
 	}
-	if job.DeletionTimestamp != nil {
-		return Failed
-	}
 	return Undecided
 }
 
-// OutcomeWith is OutcomeOf for a reporter that has seen one of the Job's pods end before the Job's controller has: it
-// says what the controller will make of it. The pod's main container has ended with the code.
-func OutcomeWith(job *batchv1.Job, pod *corev1.Pod, exitCode int32) Outcome {
-	outcome := OutcomeOf(job)
+// afterFailure is what the Job's controller will make of the pod's failure.
+func (s Sight) afterFailure() Outcome {
 	switch {
-	case job == nil || outcome.Final():
-		return outcome
-	case exitCode == 0:
-		return Complete
-	case job.Spec.Suspend != nil && *job.Spec.Suspend, ignored(job, pod):
+	case s.Job.Spec.Suspend != nil && *s.Job.Spec.Suspend, ignored(s.Job, s.Pod):
 		return Undecided
-	case failures(job)+1 > backoffLimit(job):
+	case failures(s.Job)+1 > backoffLimit(s.Job):
 		return Failed
 	default:
 		return Undecided
@@ -94,7 +172,7 @@ func backoffLimit(job *batchv1.Job) int32 {
 
 // ignored says that the Job's podFailurePolicy does not count the pod's failure.
 func ignored(job *batchv1.Job, pod *corev1.Pod) bool {
-	if job.Spec.PodFailurePolicy == nil || pod == nil {
+	if job.Spec.PodFailurePolicy == nil {
 		return false
 	}
 	for _, rule := range job.Spec.PodFailurePolicy.Rules {

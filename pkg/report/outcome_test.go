@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
@@ -50,7 +51,118 @@ func TestOutcomeOf(t *testing.T) {
 			assert.Equal(t, tc.want, OutcomeOf(job), tc.reason)
 		})
 	}
-	assert.Equal(t, Undecided, OutcomeOf(nil), "a Job that cannot be read decides nothing")
+	assert.Empty(t, OutcomeOf(nil), "a Job that cannot be read decides nothing")
+}
+
+// TestOutcome: what every reporter makes of the Job and a pod, each in its place.
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	now := metav1.Now()
+	job := func(edits ...func(*batchv1.Job)) *batchv1.Job {
+		out := &batchv1.Job{Spec: batchv1.JobSpec{BackoffLimit: new(int32(1))}}
+		for _, edit := range edits {
+			edit(out)
+		}
+		return out
+	}
+	conditioned := func(kind batchv1.JobConditionType) func(*batchv1.Job) {
+		return func(job *batchv1.Job) {
+			job.Status.Conditions = []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue}}
+		}
+	}
+	stopped := func(job *batchv1.Job) {
+		job.Annotations = map[string]string{identity.AnnotationStopRequested: "2026-01-02T03:04:05Z"}
+	}
+	deleted := func(job *batchv1.Job) { job.DeletionTimestamp = &now }
+	suspended := func(job *batchv1.Job) { job.Spec.Suspend = new(true) }
+	last := func(job *batchv1.Job) { job.Status.Failed = 1 }
+	uncounted := func(job *batchv1.Job) {
+		job.Status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{Failed: []types.UID{"other"}}
+	}
+	byDefault := func(job *batchv1.Job) { job.Spec.BackoffLimit, job.Status.Failed = nil, 5 }
+	ignoring := func(job *batchv1.Job) {
+		last(job)
+		job.Spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
+			Action:          batchv1.PodFailurePolicyActionIgnore,
+			OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}},
+		}}}
+	}
+	pod := func(state corev1.ContainerState, edits ...func(*corev1.Pod)) *corev1.Pod {
+		out := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: state}}}}
+		for _, edit := range edits {
+			edit(out)
+		}
+		return out
+	}
+	exit := func(code int32) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, StartedAt: now, FinishedAt: now}}
+	}
+	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}}
+	leaving := func(pod *corev1.Pod) { pod.DeletionTimestamp = &now }
+	owned := func(pod *corev1.Pod) {
+		pod.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Controller: new(true)}}
+	}
+	disrupted := func(pod *corev1.Pod) {
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	}
+
+	const started, by = "started", "now" // What Superseded is.
+	cases := map[string]struct {
+		reason     string
+		sight      Sight
+		want       Outcome
+		superseded string
+	}{
+		"Stopped":          {reason: "a person's word is first", sight: Sight{Job: job(stopped, conditioned(batchv1.JobFailed)), Pod: pod(exit(0)), Inside: true}, want: Stopped, superseded: started},
+		"Decided":          {reason: "the Job decides, not the pod", sight: Sight{Job: job(conditioned(batchv1.JobFailed)), Pod: pod(exit(0)), Inside: true}, want: Failed, superseded: started},
+		"DecidedGone":      {reason: "a Job that ended and was deleted has ended", sight: Sight{Job: job(conditioned(batchv1.JobComplete)), JobGone: true, Pod: pod(exit(3))}, want: Complete, superseded: started},
+		"DeletedRunning":   {reason: "it takes its pods along", sight: Sight{Job: job(deleted), Pod: pod(runs), Inside: true}, want: Failed, superseded: started},
+		"DeletedDone":      {reason: "the work is done, whoever deletes the Job then", sight: Sight{Job: job(deleted), Pod: pod(exit(0))}, want: Complete, superseded: started},
+		"DeletedNoPod":     {reason: "nothing will run", sight: Sight{Job: job(deleted)}, want: Failed},
+		"GoneDone":         {reason: "as of one that is being deleted", sight: Sight{Job: job(), JobGone: true, Pod: pod(exit(0))}, want: Complete, superseded: started},
+		"GoneFailed":       {reason: "no retry will come", sight: Sight{Job: job(), JobGone: true, Pod: pod(exit(1))}, want: Failed, superseded: started},
+		"GoneNoPod":        {reason: "it was there, and is over", sight: Sight{Job: job(), JobGone: true}, want: Failed},
+		"UnseenDone":       {reason: "the pod alone can say that it is done", sight: Sight{JobGone: true, Pod: pod(exit(0)), Inside: true}, want: Complete, superseded: started},
+		"UnseenFailed":     {reason: "or that it failed", sight: Sight{JobGone: true, Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
+		"UnseenOwned":      {reason: "a pod of a Job that is gone ends", sight: Sight{JobGone: true, Pod: pod(runs, owned), Inside: true}, want: Failed, superseded: started},
+		"UnseenStranger":   {reason: "a name that is mistyped is of no Job", sight: Sight{JobGone: true, Pod: pod(runs), Inside: true}, want: ""},
+		"UnseenNoPod":      {reason: "so it may be without a pod", sight: Sight{JobGone: true}, want: ""},
+		"Unreadable":       {reason: "who may not read the Job cannot tell", sight: Sight{Pod: pod(exit(1)), Inside: true}, want: ""},
+		"UnreadableDone":   {reason: "also of a success: a person may have stopped it", sight: Sight{Pod: pod(exit(0)), Inside: true}, want: ""},
+		"Nothing":          {reason: "nothing is known", want: ""},
+		"New":              {reason: "no pod is made yet", sight: Sight{Job: job()}, want: Undecided},
+		"Running":          {reason: "it goes on", sight: Sight{Job: job(), Pod: pod(runs), Inside: true}, want: Undecided},
+		"Done":             {reason: "the Job will complete", sight: Sight{Job: job(), Pod: pod(exit(0)), Inside: true}, want: Complete, superseded: started},
+		"DoneOutside":      {reason: "from outside the Job is waited for", sight: Sight{Job: job(), Pod: pod(exit(0))}, want: Undecided},
+		"FailedOutside":    {reason: "it may have counted the failure already", sight: Sight{Job: job(last), Pod: pod(exit(1))}, want: Undecided},
+		"Retry":            {reason: "another attempt will come", sight: Sight{Job: job(), Pod: pod(exit(1)), Inside: true}, want: Undecided, superseded: by},
+		"Last":             {reason: "the retries are used up", sight: Sight{Job: job(last), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
+		"LastUncounted":    {reason: "also those that are about to be counted", sight: Sight{Job: job(uncounted), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
+		"SixByDefault":     {reason: "Kubernetes' own limit", sight: Sight{Job: job(byDefault), Pod: pod(exit(1)), Inside: true}, want: Undecided, superseded: by},
+		"Suspended":        {reason: "a Job that waits goes on later", sight: Sight{Job: job(last, suspended), Pod: pod(exit(143)), Inside: true}, want: Undecided, superseded: by},
+		"Drained":          {reason: "a disruption is no failure of the run's", sight: Sight{Job: job(ignoring), Pod: pod(exit(143), disrupted), Inside: true}, want: Undecided, superseded: by},
+		"FailedUndrained":  {reason: "another failure counts", sight: Sight{Job: job(ignoring), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
+		"Deleting":         {reason: "the pod will end", sight: Sight{Job: job(), Pod: pod(runs, leaving), Inside: true}, want: Undecided, superseded: by},
+		"DeletingLast":     {reason: "and with it the run", sight: Sight{Job: job(last), Pod: pod(runs, leaving), Inside: true}, want: Failed, superseded: started},
+		"DeletingOutside":  {reason: "the Job has yet to count it", sight: Sight{Job: job(last), Pod: pod(runs, leaving)}, want: Undecided},
+		"NeverStarted":     {reason: "an earlier attempt's end may be the run's", sight: Sight{Job: job(conditioned(batchv1.JobFailed)), Pod: pod(corev1.ContainerState{})}, want: Failed},
+		"StartErrorAt1970": {reason: "a process that could not start has no start", sight: Sight{Job: job(last), Pod: pod(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", StartedAt: metav1.Unix(0, 0), FinishedAt: now}}), Inside: true}, want: Failed},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, tc.want, tc.sight.Outcome(), tc.reason)
+			superseded := tc.sight.Superseded()
+			switch tc.superseded {
+			case started:
+				assert.Equal(t, now.Time, superseded, tc.reason)
+			case by:
+				assert.WithinRange(t, superseded, now.Time, time.Now(), tc.reason)
+			default:
+				assert.Zero(t, superseded, tc.reason)
+			}
+		})
+	}
 }
 
 func TestTimestampOf(t *testing.T) {

@@ -3,8 +3,11 @@ package report
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -17,30 +20,56 @@ import (
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
+	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
 // history is one run as it may go: what the workflow of each attempt writes, who reports what and when, and how the Job ends.
 type history struct {
-	attempts []attemptHistory
-	outcome  Outcome
-	// reporters is how many report the end at the same time.
+	// queued: the client wrote the record; duplicated: several first writers did; waiting: a reporter saw that nothing runs.
+	queued, duplicated, waiting bool
+	attempts                    []attemptHistory
+	outcome                     Outcome
+	// reporters is how many report the end at the same time; killed: one more ends half way.
 	reporters int
+	killed    bool
+	// last is when the workflow's last write comes: before the end is reported, at the same time, or after.
+	last string
+	// fault disturbs the reporters; empty for none.
+	fault admin.Fault
 }
 
 type attemptHistory struct {
 	writes []omapi.PipelineState
-	// seen: a reporter sees that the attempt failed; late: the workflow's last write comes while the end is reported.
-	seen, late bool
+	// announced: its init says that it begins; seen: a reporter sees that it failed.
+	announced, seen bool
 }
 
+const (
+	before    = "before"
+	meanwhile = "meanwhile"
+	after     = "after"
+)
+
 func randomHistory(r *rand.Rand) history {
+	oneIn := func(n int) bool { return r.IntN(n) == 0 }
 	states := []omapi.PipelineState{omapi.StateSuccess, omapi.StatePartialSuccess, omapi.StateFailed}
-	h := history{outcome: []Outcome{Complete, Failed, Stopped}[r.IntN(3)], reporters: 1 + r.IntN(4)}
+	faults := []admin.Fault{
+		{},
+		{Kind: admin.FaultStatus, Status: http.StatusConflict, Method: http.MethodPut, Count: 1 + r.IntN(3)},
+		{Kind: admin.FaultStatus, Status: http.StatusBadGateway, Method: http.MethodPut, AfterHandling: true, Count: 1 + r.IntN(2)},
+		{Kind: admin.FaultStatus, Status: http.StatusServiceUnavailable, Count: 1 + r.IntN(3)},
+		{Kind: admin.FaultReset, Count: 1},
+	}
+	h := history{
+		queued: oneIn(2), duplicated: oneIn(8), waiting: oneIn(3), killed: oneIn(3), reporters: 1 + r.IntN(4),
+		outcome: []Outcome{Complete, Failed, Stopped}[r.IntN(3)],
+		last:    []string{before, before, meanwhile, after}[r.IntN(4)], fault: faults[r.IntN(len(faults))],
+	}
 	for range 1 + r.IntN(3) {
-		a := attemptHistory{seen: r.IntN(4) > 0, late: r.IntN(4) == 0}
-		if r.IntN(5) > 0 {
+		a := attemptHistory{announced: oneIn(2), seen: !oneIn(4)}
+		if !oneIn(5) {
 			a.writes = append(a.writes, omapi.StateRunning)
-			if r.IntN(2) == 0 {
+			if oneIn(2) {
 				a.writes = append(a.writes, states[r.IntN(len(states))])
 			}
 		}
@@ -49,21 +78,15 @@ func randomHistory(r *rand.Rand) history {
 	return h
 }
 
-// want is the design's table, for what the last attempt's workflow had written.
-func (h *history) want() omapi.PipelineState {
-	last := none
-	if writes := h.attempts[len(h.attempts)-1].writes; len(writes) > 0 {
-		last = writes[len(writes)-1]
-	}
+// want is the design's table, for the state that the last attempt's workflow has written.
+func (h *history) want(written omapi.PipelineState) omapi.PipelineState {
 	switch {
-	case h.outcome == Complete && last == omapi.StatePartialSuccess, h.outcome == Complete && last == omapi.StateFailed:
-		return last
-	case h.outcome == Complete:
-		return omapi.StateSuccess
 	case h.outcome == Failed:
 		return omapi.StateFailed
-	case last.Terminal():
-		return last
+	case written.Terminal():
+		return written
+	case h.outcome == Complete:
+		return omapi.StateSuccess
 	default:
 		return omapi.StateStopped
 	}
@@ -73,32 +96,55 @@ func (h *history) want() omapi.PipelineState {
 // write where nothing is missing.
 func TestAnyHistoryEndsAsTheTableSays(t *testing.T) {
 	t.Parallel()
-	const histories = 150
+	const histories = 200
 	server := omtest.Start(t, openmetadata.Options{})
-	client, fqn := server.Client(t), server.Pipeline(t, "svc", "nightly")
+	fqn := server.Pipeline(t, "svc", "nightly")
+	reporter := newReporter(t, server, "a reporter")
 	for i := range histories {
-		seed := uint64(i)
-		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 1))
-			play(t, server, client, fqn, started+int64(i)*1_000_000, randomHistory(r), r)
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(uint64(i), 1))
+			timestamp := started + int64(i)*1_000_000
+			p := &player{server: server, workflow: server.Client(t), reporter: reporter, fqn: fqn, runID: uuid.NewString(), first: timestamp, clock: timestamp, history: randomHistory(r)}
+			p.play(t, r)
 		})
 	}
 }
 
-type player struct {
-	client *omapi.Client
-	fqn    string
-	runID  string
-	first  int64
-	clock  int64
+func newReporter(t *testing.T, server *omtest.Server, name string) *omapi.Client {
+	t.Helper()
+	client, err := omapi.New(omapi.Config{URL: server.URL, Token: server.Token, UserAgent: name})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return client
 }
 
-func (p *player) tick() int64 { p.clock += 1000; return p.clock }
+// player plays one history.
+type player struct {
+	history
 
-// workflow writes as the Python client does: read, replace, keep the timestamp.
-func (p *player) workflow(ctx context.Context, t *testing.T, attempt int, state omapi.PipelineState) {
+	server             *omtest.Server
+	workflow, reporter *omapi.Client
+	fqn, runID         string
+	first              int64
+
+	mu sync.Mutex // guards clock and stored
+	// clock is the time of the history, in milliseconds.
+	clock int64
+	// stored is what the workflow of the attempt that runs has written last, as far as it was not refused; none for nothing.
+	stored omapi.PipelineState
+}
+
+func (p *player) tick() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clock += 1000
+	return p.clock
+}
+
+// write is a write of the workflow, as the Python client does it: read, replace, keep the timestamp, swallow a refusal.
+func (p *player) write(ctx context.Context, t *testing.T, attempt int, state omapi.PipelineState) {
 	t.Helper()
-	record, err := getStatus(ctx, p.client, p.fqn, p.runID)
+	record, err := getStatus(ctx, p.workflow, p.fqn, p.runID)
 	assert.NoError(t, err) //nolint:testifylint // Also called beside the test.
 	if record == nil {
 		record = &omapi.PipelineStatus{RunID: p.runID, Timestamp: p.first, StartDate: p.first}
@@ -109,86 +155,151 @@ func (p *player) workflow(ctx context.Context, t *testing.T, attempt int, state 
 	record.Config = json.RawMessage(fmt.Sprintf(`{"attempt":%d}`, attempt))
 	record.Metadata = json.RawMessage(`{"kept":true}`)
 	if state.Terminal() {
-		record.Steps = []omapi.StepSummary{{Name: "Source", Records: attempt + 1}}
+		record.Steps = slices.DeleteFunc(record.Steps, func(step omapi.Step) bool { return step.Name == "Source" })
+		record.Steps = append(record.Steps, omapi.NewStep(omapi.StepSummary{Name: "Source", Records: attempt + 1}))
 	}
-	assert.NoError(t, p.client.PutStatus(ctx, p.fqn, record))
+	err = p.workflow.PutStatus(ctx, p.fqn, record)
+	if errors.Is(err, omapi.ErrConflict) {
+		return
+	}
+	assert.NoError(t, err) //nolint:testifylint // As above.
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stored = state
 }
 
-//nolint:cyclop // One story, from the start of a run to its end.
-func play(t *testing.T, server *omtest.Server, client *omapi.Client, fqn string, timestamp int64, h history, r *rand.Rand) {
+func (p *player) finding(outcome Outcome, superseded int64, step *omapi.StepSummary) Finding {
+	finding := Finding{FQN: p.fqn, RunID: p.runID, Timestamp: p.first, Outcome: outcome, Ended: time.UnixMilli(p.tick()), Step: step}
+	if superseded != 0 {
+		finding.Superseded = time.UnixMilli(superseded)
+	}
+	return finding
+}
+
+func (p *player) report(ctx context.Context, t *testing.T, finding Finding) Result {
+	t.Helper()
+	result, err := reportWith(ctx, p.reporter, finding, impatient())
+	assert.NoError(t, err, "%+v", p.history)
+	return result
+}
+
+func (p *player) play(t *testing.T, r *rand.Rand) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	p := &player{client: client, fqn: fqn, runID: uuid.NewString(), first: timestamp, clock: timestamp}
-	if r.IntN(2) == 0 {
-		_, err := Queue(ctx, client, fqn, p.runID, timestamp)
-		require.NoError(t, err)
+	p.begin(ctx, t)
+	defer p.server.ClearFaults()
+	if p.fault.Kind != "" {
+		p.fault.UserAgent, p.fault.Path = "^a reporter$", "pipelineStatus"
+		p.server.Fault(t, p.fault)
 	}
-	var attemptStarted int64
-	var last attemptHistory
-	for i, attempt := range h.attempts {
-		attemptStarted, last = p.tick(), attempt
-		final := i == len(h.attempts)-1
+	if p.waiting {
+		p.report(ctx, t, p.finding(Waiting, 0, nil))
+	}
+	var began int64
+	final := len(p.attempts) - 1
+	for i, attempt := range p.attempts {
+		began, p.stored = p.tick(), none
+		if attempt.announced {
+			p.report(ctx, t, p.finding(Undecided, began, nil))
+		}
 		writes := attempt.writes
-		if final && attempt.late && len(writes) > 0 {
+		if i == final && p.last != before && len(writes) > 0 {
 			writes = writes[:len(writes)-1]
 		}
 		for _, state := range writes {
-			p.workflow(ctx, t, i, state)
+			p.write(ctx, t, i, state)
 		}
-		if !final && attempt.seen {
-			_, err := reportWith(ctx, client, p.finding(Undecided, &omapi.StepSummary{Name: fmt.Sprintf("Pod Diagnostics: p%d", i)}, p.tick()), impatient())
-			require.NoError(t, err)
-		}
-	}
-	var wg sync.WaitGroup
-	if last.late && len(last.writes) > 0 {
-		wg.Go(func() { p.workflow(ctx, t, len(h.attempts)-1, last.writes[len(last.writes)-1]) })
-		if h.outcome == Stopped { // Whether it came before the kill is then up to chance.
-			wg.Wait()
+		if i < final && attempt.seen {
+			p.report(ctx, t, p.finding(Undecided, p.tick(), &omapi.StepSummary{Name: fmt.Sprint("Pod Diagnostics: p", i)}))
 		}
 	}
 	var step *omapi.StepSummary
-	if h.outcome != Complete {
+	if p.outcome != Complete {
 		step = diagnosis()
 	}
-	finding := p.finding(h.outcome, step, attemptStarted)
-	for range h.reporters {
-		wg.Go(func() {
-			_, err := reportWith(ctx, client, finding, impatient())
-			assert.NoError(t, err)
-		})
-	}
-	wg.Wait()
-	// Whoever looks again later finds the truth, and writes it where it is not there.
-	result, err := reportWith(ctx, client, finding, impatient())
-	require.NoError(t, err)
-	if !last.late || h.outcome != Complete {
-		assert.Equal(t, h.want(), result.State, "%+v", h)
-	}
-	again, err := reportWith(ctx, client, finding, impatient())
-	require.NoError(t, err)
-	assert.False(t, again.Written, "nothing is missing: %+v", h)
+	p.end(ctx, t, p.finding(p.outcome, began, step), r)
+}
 
-	run := server.Run(t, fqn, p.runID)
-	require.NotNil(t, run)
-	assert.Len(t, run.Rows, 1, "%+v", h)
-	assert.Equal(t, timestamp, run.Timestamp, "%+v", h)
-	if len(last.writes) > 0 && !last.late {
-		record, err := client.GetStatus(ctx, fqn, p.runID)
-		require.NoError(t, err)
-		assert.JSONEq(t, fmt.Sprintf(`{"attempt":%d}`, len(h.attempts)-1), string(record.Config), "%+v", h)
-		assert.JSONEq(t, `{"kept":true}`, string(record.Metadata), "%+v", h)
-		if last.writes[len(last.writes)-1].Terminal() {
-			assert.True(t, hasStep(record.Steps, "Source"), "%+v", h)
+// begin makes the record, or leaves that to others.
+func (p *player) begin(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if p.duplicated {
+		p.server.SetInsertGap(50 * time.Millisecond)
+		defer p.server.SetInsertGap(0)
+		var wg sync.WaitGroup
+		for i := range int64(3) {
+			wg.Go(func() {
+				_ = p.workflow.PutStatus(ctx, p.fqn, &omapi.PipelineStatus{RunID: p.runID, State: omapi.StateQueued, Timestamp: p.first + i, StartDate: p.first}) // Some are refused.
+			})
 		}
+		wg.Wait()
+	} else if p.queued {
+		_, err := Queue(ctx, p.workflow, p.fqn, p.runID, p.first)
+		require.NoError(t, err)
 	}
 }
 
-func (p *player) finding(outcome Outcome, step *omapi.StepSummary, attemptStarted int64) Finding {
-	finding := Finding{FQN: p.fqn, RunID: p.runID, Timestamp: p.first, Outcome: outcome, Ended: time.UnixMilli(p.clock + 500), Step: step}
-	if attemptStarted != 0 {
-		finding.Since = time.UnixMilli(attemptStarted)
+// end reports the end, by several at once, and checks what became of the record.
+func (p *player) end(ctx context.Context, t *testing.T, finding Finding, r *rand.Rand) {
+	t.Helper()
+	final := len(p.attempts) - 1
+	writes := p.attempts[final].writes
+	late := func() {
+		if len(writes) > 0 {
+			p.write(ctx, t, final, writes[len(writes)-1])
+		}
 	}
-	return finding
+	earlier := p.stored
+	var wg sync.WaitGroup
+	if p.killed {
+		// From some request on nothing of it arrives any more.
+		p.server.Fault(t, admin.Fault{Kind: admin.FaultReset, UserAgent: "^a killed reporter$", Skip: r.IntN(4)})
+		killed := newReporter(t, p.server, "a killed reporter")
+		half, kill := context.WithTimeout(ctx, 60*time.Millisecond)
+		defer kill()
+		wg.Go(func() { _, _ = reportWith(half, killed, finding, impatient()) }) // It fails, or does not.
+	}
+	if p.last == meanwhile {
+		wg.Go(late)
+	}
+	for range p.reporters {
+		wg.Go(func() { p.report(ctx, t, finding) })
+	}
+	wg.Wait()
+	if p.last == after {
+		late()
+	}
+	// Whoever looks again later finds the truth, and writes it where it is not there.
+	result := p.report(ctx, t, finding)
+	if p.last == meanwhile {
+		// The server has no way to refuse a write that has not seen the one before it: either may be the last.
+		assert.Contains(t, []omapi.PipelineState{p.want(p.stored), p.want(earlier)}, result.State, "%+v", p.history)
+	} else {
+		assert.Equal(t, p.want(p.stored), result.State, "%+v", p.history)
+	}
+	written := len(p.server.Run(t, p.fqn, p.runID).Writes)
+	assert.Equal(t, Result{State: result.State}, p.report(ctx, t, finding), "nothing is missing: %+v", p.history)
+	run := p.server.Run(t, p.fqn, p.runID)
+	assert.Len(t, run.Writes, written, "each write fires alerts: %+v", p.history)
+	assert.Len(t, run.Rows, 1, "%+v", p.history)
+	assert.InDelta(t, p.first, run.Timestamp, 3, "a 409 without a record is a timestamp that is taken: %+v", p.history)
+	p.checkKept(ctx, t)
+}
+
+// checkKept: nothing of what the workflow wrote last is lost, where it did not write at the same time as others.
+func (p *player) checkKept(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if p.stored == none || p.last == meanwhile {
+		return
+	}
+	record, err := p.workflow.GetStatus(ctx, p.fqn, p.runID)
+	require.NoError(t, err)
+	assert.JSONEq(t, fmt.Sprintf(`{"attempt":%d}`, len(p.attempts)-1), string(record.Config), "%+v", p.history)
+	assert.JSONEq(t, `{"kept":true}`, string(record.Metadata), "%+v", p.history)
+	if p.stored.Terminal() {
+		at := slices.IndexFunc(record.Steps, func(step omapi.Step) bool { return step.Name == "Source" })
+		require.GreaterOrEqual(t, at, 0, "%+v", p.history)
+		assert.Equal(t, len(p.attempts), record.Steps[at].Summary().Records, "%+v", p.history)
+	}
 }

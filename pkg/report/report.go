@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -18,7 +20,11 @@ const (
 	fresh = 200 * time.Millisecond
 	// rounds bounds how often a record is written again because another writer came in between.
 	rounds = 5
+	// repairTimeout bounds the time between the deletion of a record's rows and its writing, also where there is no more.
+	repairTimeout = 5 * time.Second
 )
+
+var errOverwritten = fmt.Errorf("the record was written %d times, and each time another writer changed it; a later report will tell who is right", rounds)
 
 // Finding is what a reporter knows of a run.
 type Finding struct {
@@ -29,10 +35,10 @@ type Finding struct {
 	Outcome   Outcome
 	// Ended is when the run ended; now where it is zero.
 	Ended time.Time
-	// Since is when the attempt started that counts: a final state from before it is of an earlier one, which failed. Where
-	// an attempt has failed and another will come it is now; zero where it is not known.
-	Since time.Time
-	// Step is added to the record if it has none of this name yet; nil for none.
+	// Superseded is until when final states of the record are of attempts that do not count: the start of the one that
+	// does; now, where one has failed and another will come. Zero where neither is known: then a final state stands.
+	Superseded time.Time
+	// Step is added to the record if it has none of this name that is as good; nil for none.
 	Step *omapi.StepSummary
 }
 
@@ -50,11 +56,11 @@ func Report(ctx context.Context, server *omapi.Client, finding Finding) (Result,
 }
 
 // When is Report for a finding that takes time: the record is read meanwhile, so that the two do not wait for each
-// other. A finding without an outcome is no news: nothing is written.
-func When(ctx context.Context, server *omapi.Client, fqn, runID string, find func(context.Context) Finding) (Result, error) {
+// other; it is waited for. A finding without an outcome is no news: nothing is written.
+func When(ctx context.Context, server *omapi.Client, fqn, runID string, find func() Finding) (Result, error) {
 	r := &reporter{server: server}
 	found := make(chan Finding, 1)
-	go func() { found <- find(ctx) }()
+	go func() { found <- find() }()
 	record, err := getStatus(ctx, server, fqn, runID)
 	read := time.Now()
 	r.finding = <-found
@@ -81,11 +87,16 @@ type reporter struct {
 	finding Finding
 	// early is what was read before the finding was there.
 	early *earlier
-	// kept is the record while it is out of the server: its duplicate rows are deleted before it is written again.
-	kept      *omapi.PipelineStatus
+	// seen is the record as it was last read or written. Where the server has none any more, somebody has deleted its
+	// duplicate rows and is about to write it again.
+	seen *omapi.PipelineStatus
+	// repaired is what was written in the place of duplicate rows.
+	repaired  *omapi.PipelineStatus
 	conflicts int
 	result    Result
 	writes    int
+	// unread: it is written, and not read since.
+	unread bool
 }
 
 type earlier struct{ record *omapi.PipelineStatus }
@@ -115,7 +126,7 @@ func (r *reporter) run(ctx context.Context, backoff wait.Backoff) (Result, error
 
 // failed is no failure where the record was written and only could not be read back.
 func (r *reporter) failed(err error) (Result, error) {
-	if r.writes > 0 && r.kept == nil {
+	if r.unread {
 		return r.result, nil
 	}
 	return Result{}, err
@@ -123,36 +134,58 @@ func (r *reporter) failed(err error) (Result, error) {
 
 // attempt says whether the record is as it shall be.
 func (r *reporter) attempt(ctx context.Context) (bool, error) {
-	record, err := r.read(ctx)
+	record, lost, err := r.read(ctx)
 	if err != nil {
 		return false, err
 	}
+	r.unread = false
 	merged, changed := Merge(record, r.finding)
-	if !changed && r.kept == nil {
+	if !changed && !lost {
 		r.result.State = merged.State
 		return true, nil
 	}
 	if r.writes >= rounds {
-		return true, nil // Somebody writes against us; a later look will tell who is right.
+		return false, fmt.Errorf("run %s of pipeline %s: %w", r.finding.RunID, r.finding.FQN, errOverwritten)
 	}
 	if err := r.write(ctx, record, merged); err != nil {
 		return false, err
 	}
-	r.writes++
-	r.conflicts, r.kept, r.result = 0, nil, Result{State: merged.State, Written: true}
+	r.wrote(merged)
+	if r.repaired == merged {
+		// Whoever has read between deletion and writing writes by then.
+		sleep(ctx, 2*fresh)
+	}
 	return false, nil
 }
 
-func (r *reporter) read(ctx context.Context) (*omapi.PipelineStatus, error) {
+func (r *reporter) wrote(merged *omapi.PipelineStatus) {
+	r.writes++
+	r.conflicts, r.unread, r.seen, r.result = 0, true, merged, Result{State: merged.State, Written: true}
+}
+
+// read says too whether the server has lost of the record what was there before.
+func (r *reporter) read(ctx context.Context) (record *omapi.PipelineStatus, lost bool, err error) {
 	if early := r.early; early != nil {
 		r.early = nil
-		return early.record, nil
+		record = early.record
+	} else if record, err = getStatus(ctx, r.server, r.finding.FQN, r.finding.RunID); err != nil {
+		return nil, false, err
 	}
-	record, err := getStatus(ctx, r.server, r.finding.FQN, r.finding.RunID)
-	if record == nil && err == nil {
-		record = r.kept
+	switch {
+	case record == nil:
+		return r.seen, r.seen != nil, nil
+	case r.repaired != nil && lacks(record, r.repaired):
+		return r.repaired, true, nil
 	}
-	return record, err
+	r.seen = record
+	return record, false, nil
+}
+
+// lacks says that a record does not have all that one had which was in its place.
+func lacks(record, before *omapi.PipelineStatus) bool {
+	return record.Config == nil && before.Config != nil || slices.ContainsFunc(before.Steps, func(step omapi.Step) bool {
+		return !slices.ContainsFunc(record.Steps, func(s omapi.Step) bool { return s.Name == step.Name })
+	})
 }
 
 // getStatus gives nil for a run that has no record.
@@ -169,14 +202,23 @@ func (r *reporter) write(ctx context.Context, before, merged *omapi.PipelineStat
 	switch {
 	case errors.Is(err, omapi.ErrConflict):
 		return r.conflict(ctx, before, merged, err)
-	case errors.Is(err, omapi.ErrBadRequest) && merged.State == omapi.StateStopped:
-		// Servers before 1.12 do not know the state.
+	case merged.State == omapi.StateStopped && unknownState(err):
+		// Servers before 1.12.
 		r.finding = unstopped(r.finding)
-		merged, _ = Merge(before, r.finding)
+		again, _ := Merge(before, r.finding)
+		*merged = *again
 		return r.server.PutStatus(ctx, r.finding.FQN, merged)
 	default:
 		return err
 	}
+}
+
+// unknownState says that the server refuses a state that it does not know, and nothing else of the record: it lists those
+// that it knows.
+func unknownState(err error) bool {
+	refused, ok := errors.AsType[*omapi.Error](err)
+	return ok && refused.StatusCode == http.StatusBadRequest && strings.Contains(refused.Message, "one of") &&
+		(strings.Contains(refused.Message, "pipelineState") || strings.Contains(refused.Message, string(omapi.StateStopped)))
 }
 
 // conflict finds out which of three it is: another reporter came first, the timestamp is another run's, or the run has
@@ -187,28 +229,40 @@ func (r *reporter) conflict(ctx context.Context, before, merged *omapi.PipelineS
 	switch {
 	case err != nil:
 		return err
-	case current == nil:
+	case current == nil && before == nil:
 		r.finding.Timestamp++
-		if r.kept != nil {
-			r.kept.Timestamp++
-		}
-	case before != nil && r.conflicts > 1 && reflect.DeepEqual(before, current):
+	case current != nil && r.conflicts > 1 && reflect.DeepEqual(before, current):
 		// Refused again, though nobody has changed it.
-		return r.deleteRows(ctx, merged)
+		rows, err := r.server.CountRows(ctx, r.finding.FQN, r.finding.RunID)
+		if err != nil {
+			return err
+		}
+		if rows > 1 {
+			return r.repair(ctx, merged)
+		}
 	}
 	return conflict
 }
 
-func (r *reporter) deleteRows(ctx context.Context, merged *omapi.PipelineStatus) error {
+// repair deletes a run's rows and writes its record, which between the two is in this process only: the context's end
+// does not part them.
+func (r *reporter) repair(ctx context.Context, merged *omapi.PipelineStatus) error {
 	pipeline, err := r.server.GetPipeline(ctx, r.finding.FQN)
 	if err != nil {
 		return err
 	}
-	r.kept = merged
-	if err := r.server.DeleteStatus(ctx, pipeline.ID, r.finding.RunID); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), repairTimeout)
+	defer cancel()
+	r.seen, r.repaired = merged, merged
+	if err := r.server.DeleteStatus(ctx, pipeline.ID, r.finding.RunID); err != nil && !omapi.Retryable(err) {
 		return err
 	}
-	return r.server.PutStatus(ctx, r.finding.FQN, merged)
+	for {
+		err := r.server.PutStatus(ctx, r.finding.FQN, merged)
+		if !omapi.Retryable(err) || !sleep(ctx, fresh) {
+			return err
+		}
+	}
 }
 
 // unstopped is a stop for a server that does not know the state: a failure whose cause says so.

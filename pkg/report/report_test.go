@@ -6,7 +6,9 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,7 +162,7 @@ func TestReportKeepsTheWorkflowsRecord(t *testing.T) {
 			finding.Step = diagnosis()
 			finding.Timestamp = started + 99
 			if tc.outcome == Undecided {
-				finding.Since = time.UnixMilli(started + 50)
+				finding.Superseded = time.UnixMilli(started + 50)
 			}
 
 			result, err := Report(t.Context(), w.client, finding)
@@ -362,6 +364,9 @@ func TestReportGoesOnUntilItIsDelivered(t *testing.T) {
 				}
 			}
 			assert.Equal(t, 1, final, "the final state is written once: %s", tc.reason)
+			deletions, err := w.Requests(admin.RequestFilter{Method: http.MethodDelete})
+			require.NoError(t, err)
+			assert.Empty(t, deletions, "a record that has one row is not deleted")
 		})
 	}
 }
@@ -422,15 +427,313 @@ func TestReportGivesUpWhereTryingAgainIsOfNoUse(t *testing.T) {
 	}
 }
 
-func TestStoppedOnAServerThatDoesNotKnowIt(t *testing.T) {
+func TestStoppedOnAServerThatRefusesIt(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason  string
+		message string
+		old     bool
+	}{
+		"Validator": {reason: "a server that does not know the state", message: "query param pipelineState must be one of [queued, success, failed, running, partialSuccess]", old: true},
+		"Jackson":   {reason: "as an enum that cannot be read", message: `Cannot deserialize value of type X from String "stopped": not one of the values accepted for Enum class: [failed, running]`, old: true},
+		"Field":     {reason: "what it refuses is something else", message: `Unrecognized field "extra" (8 known properties: startDate,status,runId,endDate,pipelineState,config,timestamp,metadata)`},
+		"Plain":     {reason: "a proxy's refusal says nothing of states", message: "Bad Request"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.write(t, workflowRecord("running"))
+			w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusBadRequest, Body: tc.message, Method: http.MethodPut, Path: "pipelineStatus$", Count: 1})
+			result, err := w.report(t, w.finding(Stopped))
+			if !tc.old {
+				require.ErrorIs(t, err, omapi.ErrBadRequest, tc.reason)
+				assert.Equal(t, "running", w.record(t)["pipelineState"])
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, Result{State: omapi.StateFailed, Written: true}, result, tc.reason)
+			got := w.Run(t, w.fqn, w.runID)
+			assert.Equal(t, "failed", got.State)
+			assert.Contains(t, string(got.Rows[0]), "this server does not know the state stopped")
+		})
+	}
+}
+
+// TestStaleDiagnosis: what was said of a run before its end does not stand in the way of its cause.
+func TestStaleDiagnosis(t *testing.T) {
+	t.Parallel()
+	const attempt = "Pod Diagnostics: p"
+	step := func(name, category string) map[string]any {
+		return map[string]any{"name": name, "failures": []any{map[string]any{"name": category, "error": "e"}}}
+	}
+	cases := map[string]struct {
+		reason  string
+		outcome Outcome
+		state   string
+		before  []any
+		name    string
+		found   string
+		want    []string // Each step's name and newest failure.
+	}{
+		"Ended": {
+			reason: "by hand while the run went on, then its deadline", outcome: Failed, state: "running",
+			before: []any{step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "DeadlineExceeded", want: []string{"Pod Diagnostics DeadlineExceeded"},
+		},
+		"EndedOtherwise": {
+			reason: "what it waited for is not how it ended", outcome: Failed, state: "running",
+			before: []any{step("Pod Diagnostics", "ImagePull"), step("Source", "t")}, name: "Pod Diagnostics", found: "Evicted", want: []string{"Source t", "Pod Diagnostics Evicted"},
+		},
+		"FoundLater": {
+			reason: "the first reporter could not look", outcome: Failed, state: "failed",
+			before: []any{step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "OOMKilled", want: []string{"Pod Diagnostics OOMKilled"},
+		},
+		"FoundLaterBesideTheWorkflow": {
+			reason: "also where the workflow has failures of its own", outcome: Failed, state: "failed",
+			before: []any{step("Source", "t"), step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "OOMKilled", want: []string{"Source t", "Pod Diagnostics OOMKilled"},
+		},
+		"NobodyKnows": {
+			reason: "one who does not know either adds nothing", outcome: Failed, state: "failed",
+			before: []any{step("Pod Diagnostics", "Unknown")}, name: "Pod Diagnostics", found: "Unknown", want: []string{"Pod Diagnostics Unknown"},
+		},
+		"FirstIsAsGood": {
+			reason: "of what ended the first diagnosis stands", outcome: Failed, state: "failed",
+			before: []any{step("Pod Diagnostics", "OOMKilled")}, name: "Pod Diagnostics", found: "ApplicationError", want: []string{"Pod Diagnostics OOMKilled"},
+		},
+		"Attempt": {
+			reason: "an attempt that was asked of while it ran has failed", outcome: Undecided, state: "running",
+			before: []any{step(attempt, "Unknown")}, name: attempt, found: "OOMKilled", want: []string{attempt + " OOMKilled"},
+		},
+		"WorkflowsOwn": {
+			reason: "a step of the workflow's is not ours to judge", outcome: Failed, state: "failed",
+			before: []any{step("Source", "Unknown")}, name: "Source", found: "OOMKilled", want: []string{"Source Unknown"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.write(t, map[string]any{"pipelineState": tc.state, "endDate": started + 3, "status": tc.before})
+			finding := w.finding(tc.outcome)
+			finding.Step = diagnosis()
+			finding.Step.Name, finding.Step.Failures[0].Name = tc.name, tc.found
+			for range 2 {
+				_, err := w.report(t, finding)
+				require.NoError(t, err)
+			}
+			record, err := w.client.GetStatus(t.Context(), w.fqn, w.runID)
+			require.NoError(t, err)
+			got := make([]string, 0, len(record.Steps))
+			for _, step := range record.Steps {
+				failure, _ := step.Failure()
+				got = append(got, step.Name+" "+failure.Name)
+			}
+			assert.Equal(t, tc.want, got, tc.reason)
+			assert.LessOrEqual(t, w.puts(t), 2, "one write at most, however often it is reported")
+		})
+	}
+}
+
+// through is a client that speaks to the server through a proxy.
+func (w *world) through(t *testing.T, proxy func(rw http.ResponseWriter, req *http.Request)) *omapi.Client {
+	t.Helper()
+	front := httptest.NewServer(http.HandlerFunc(proxy))
+	t.Cleanup(front.Close)
+	client, err := omapi.New(omapi.Config{URL: front.URL + "/api", Token: w.Token})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return client
+}
+
+// TestReportThatIsOverwritten: only a write that nobody has contradicted is a report.
+func TestReportThatIsOverwritten(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		// overwrites is how many of the writes another writer replaces; after them, the method is refused.
+		overwrites int32
+		refused    string
+		want       string
+		is         error
+	}{
+		"ReadBackRefused":   {reason: "it is written, and only not read", refused: http.MethodGet},
+		"SecondRefused":     {reason: "it was seen that another write stands", overwrites: 1, refused: http.MethodPut, is: omapi.ErrForbidden, want: "answered 403"},
+		"OnceMore":          {reason: "another writer came in between, once", overwrites: 1},
+		"AgainAndAgain":     {reason: "somebody writes against us", overwrites: 100, is: errOverwritten, want: "each time another writer changed it"},
+		"LastRoundIsEnough": {reason: "the last try is one", overwrites: rounds - 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.write(t, workflowRecord("running"))
+			var puts atomic.Int32
+			client := w.through(t, func(rw http.ResponseWriter, req *http.Request) {
+				if req.Method == tc.refused && puts.Load() > 0 {
+					rw.WriteHeader(http.StatusForbidden)
+					return
+				}
+				w.ServeHTTP(rw, req)
+				if req.Method == http.MethodPut && puts.Add(1) <= tc.overwrites {
+					w.write(t, workflowRecord("running")) //nolint:contextcheck // The other writer's context is the test's.
+				}
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			result, err := reportWith(ctx, client, w.finding(Failed), impatient())
+			if tc.is != nil {
+				require.ErrorIs(t, err, tc.is, tc.reason)
+				require.ErrorContains(t, err, tc.want, tc.reason)
+				require.ErrorContains(t, err, w.runID)
+				return
+			}
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, Result{State: omapi.StateFailed, Written: true}, result, tc.reason)
+			assert.Equal(t, "failed", w.record(t)["pipelineState"])
+		})
+	}
+}
+
+// duplicate makes rows of one run as first writers do that do not know of each other: with different timestamps.
+func (w *world) duplicate(t *testing.T) {
+	t.Helper()
+	const writers = 4
+	w.SetInsertGap(time.Second) // All have looked before the first inserts.
+	defer w.SetInsertGap(20 * time.Millisecond)
+	var wg sync.WaitGroup
+	for i := range int64(writers) {
+		wg.Go(func() {
+			record := workflowRecord("running")
+			record["runId"], record["timestamp"] = w.runID, started+i
+			answer, err := resty.New().R().SetContext(t.Context()).SetAuthToken(w.Token).SetBody(record).
+				Put(w.URL + "/v1/services/ingestionPipelines/" + w.fqn + "/pipelineStatus")
+			if assert.NoError(t, err) {
+				assert.True(t, answer.IsSuccess(), answer.String())
+			}
+		})
+	}
+	wg.Wait()
+	require.Greater(t, len(w.Run(t, w.fqn, w.runID).Rows), 1)
+}
+
+// TestDuplicateRows: the server refuses every write of such a run for ever, until its rows are deleted.
+func TestDuplicateRows(t *testing.T) {
+	t.Parallel()
+	for reason, reporters := range map[string]int{"one reporter repairs it": 1, "several do not lose anything to each other": 5} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.duplicate(t)
+			var before map[string]any
+			require.NoError(t, json.Unmarshal(w.Run(t, w.fqn, w.runID).Rows[0], &before))
+			var wg sync.WaitGroup
+			for range reporters {
+				wg.Go(func() {
+					finding := w.finding(Failed)
+					finding.Step = diagnosis()
+					result, err := w.report(t, finding)
+					if assert.NoError(t, err, reason) {
+						assert.Equal(t, omapi.StateFailed, result.State, reason)
+					}
+				})
+			}
+			wg.Wait()
+			run := w.Run(t, w.fqn, w.runID)
+			require.NotNil(t, run, reason)
+			assert.Len(t, run.Rows, 1, reason)
+			got := w.record(t)
+			assert.Equal(t, "failed", got["pipelineState"])
+			for _, field := range []string{"config", "metadata", "startDate"} {
+				assert.Equal(t, before[field], got[field], "%s is kept: %s", field, reason)
+			}
+			steps, ok := got["status"].([]any)
+			require.True(t, ok)
+			require.Len(t, steps, 2, reason)
+			source, ok := before["status"].([]any)
+			require.True(t, ok)
+			assert.Equal(t, source[0], steps[0], reason)
+		})
+	}
+}
+
+// TestRepairIsDoneOnceItIsBegun: between deletion and writing the record is in this process only.
+func TestRepairIsDoneOnceItIsBegun(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		// lost: the answer to the deletion does not arrive; refused: so many writes after it are.
+		lost    bool
+		refused int32
+	}{
+		"Deadline":   {reason: "the time ends in between"},
+		"AnswerLost": {reason: "and nobody says that it is deleted", lost: true},
+		"Restart":    {reason: "and the server goes away for a moment", refused: 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, openmetadata.Options{})
+			w.duplicate(t)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			var deleted atomic.Bool
+			var refused atomic.Int32
+			client := w.through(t, func(rw http.ResponseWriter, req *http.Request) {
+				switch {
+				case req.Method == http.MethodDelete:
+					w.ServeHTTP(httptest.NewRecorder(), req)
+					deleted.Store(true)
+					cancel()
+					if tc.lost {
+						panic(http.ErrAbortHandler)
+					}
+					rw.WriteHeader(http.StatusNoContent)
+				case req.Method == http.MethodPut && deleted.Load() && refused.Add(1) <= tc.refused:
+					rw.WriteHeader(http.StatusServiceUnavailable)
+				default:
+					w.ServeHTTP(rw, req)
+				}
+			})
+			result, err := reportWith(ctx, client, w.finding(Failed), impatient())
+			require.NoError(t, err, tc.reason)
+			assert.Equal(t, Result{State: omapi.StateFailed, Written: true}, result, tc.reason)
+			run := w.Run(t, w.fqn, w.runID)
+			require.NotNil(t, run, tc.reason)
+			assert.Len(t, run.Rows, 1, tc.reason)
+			assert.Equal(t, "failed", run.State, tc.reason)
+			assert.Contains(t, string(run.Rows[0]), "operationMetrics", "the workflow's steps are kept: %s", tc.reason)
+		})
+	}
+}
+
+// TestGapOfARepair: another reporter's repair is not taken for a run without record, or for a timestamp that is taken.
+func TestGapOfARepair(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, openmetadata.Options{})
 	w.write(t, workflowRecord("running"))
-	w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusBadRequest, Method: http.MethodPut, Path: "pipelineStatus$", Count: 1})
-	result, err := Report(t.Context(), w.client, w.finding(Stopped))
+	before := w.record(t)
+	var puts atomic.Int32
+	client := w.through(t, func(rw http.ResponseWriter, req *http.Request) {
+		if req.Method != http.MethodPut || puts.Add(1) > 1 {
+			w.ServeHTTP(rw, req)
+			return
+		}
+		// Refused for its rows, which are deleted at this moment.
+		pipeline, err := w.client.GetPipeline(req.Context(), w.fqn)
+		assert.NoError(t, err)
+		assert.NoError(t, w.client.DeleteStatus(req.Context(), pipeline.ID, w.runID))
+		rw.WriteHeader(http.StatusConflict)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := reportWith(ctx, client, w.finding(Failed), impatient())
 	require.NoError(t, err)
-	assert.Equal(t, Result{State: omapi.StateFailed, Written: true}, result)
-	assert.Equal(t, "failed", w.record(t)["pipelineState"])
+	got := w.record(t)
+	assert.Equal(t, "failed", got["pipelineState"])
+	assert.InDelta(t, started, got["timestamp"], 0, "it is the run's own")
+	for _, field := range []string{"config", "metadata", "status"} {
+		assert.Equal(t, before[field], got[field], field)
+	}
 }
 
 func TestQueue(t *testing.T) {
@@ -472,7 +775,7 @@ func TestQueue(t *testing.T) {
 
 func TestMergeChangesNothingOfItsInput(t *testing.T) {
 	t.Parallel()
-	record := &omapi.PipelineStatus{State: omapi.StateRunning, Timestamp: started, Steps: make([]omapi.StepSummary, 1, 5)}
+	record := &omapi.PipelineStatus{State: omapi.StateRunning, Timestamp: started, Steps: make([]omapi.Step, 1, 5)}
 	merged, changed := Merge(record, Finding{Outcome: Failed, Step: diagnosis()})
 	assert.True(t, changed)
 	assert.Len(t, merged.Steps, 2)

@@ -121,7 +121,7 @@ func entryPointCases() map[string]entryPointCase {
 				t.Helper()
 				s.put(t, &omapi.PipelineStatus{
 					RunID: s.runID, State: failed, StartDate: timestamp, Timestamp: timestamp, EndDate: timestamp + 1,
-					Steps: []omapi.StepSummary{{Name: "Source", Failures: []omapi.StackTraceError{{Name: "old", Error: "failure"}}}},
+					Steps: []omapi.Step{omapi.NewStep(omapi.StepSummary{Name: "Source", Failures: []omapi.StackTraceError{{Name: "old", Error: "failure"}}})},
 				})
 			},
 			check: func(t *testing.T, _ *setup, run *admin.Run) {
