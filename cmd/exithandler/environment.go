@@ -112,6 +112,34 @@ func (e *environment) check() error {
 	return errors.Join(errs...)
 }
 
+// commandEnvironment puts the whole configuration in the place of its parts. Without the part that holds the secrets it
+// goes through as it is, also where it cannot be parsed: saying what is wrong with it is then the workflow's part.
+func commandEnvironment(environ []string) ([]string, error) {
+	vars := variables(environ)
+	if vars[identity.EnvConfigSecret] == "" {
+		return environ, nil
+	}
+	merged, _, err := mergedConfig(vars)
+	if err != nil {
+		return nil, err
+	}
+	config, err := merged.YAML()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(environ))
+	for _, pair := range environ {
+		switch name, _, _ := strings.Cut(pair, "="); name {
+		case identity.EnvConfigSecret:
+		case identity.EnvConfig:
+			out = append(out, name+"="+config)
+		default:
+			out = append(out, pair)
+		}
+	}
+	return out, nil
+}
+
 // mergedConfig gives as much of the configuration as there is, also with an error.
 func mergedConfig(vars map[string]string) (workflow.Config, workflow.Overlay, error) {
 	config, err := workflow.Parse(vars[identity.EnvConfig])

@@ -7,12 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
 // runInit starts a command with the whole configuration and stands in for the init of a container: the kernel gives
@@ -75,34 +72,6 @@ func forwarded() []os.Signal {
 		}
 	}
 	return out
-}
-
-// commandEnvironment puts the whole configuration in the place of its parts. Without the part that holds the secrets it
-// goes through as it is, also where it cannot be parsed: saying what is wrong with it is then the workflow's part.
-func commandEnvironment(environ []string) ([]string, error) {
-	vars := variables(environ)
-	if vars[identity.EnvConfigSecret] == "" {
-		return environ, nil
-	}
-	merged, _, err := mergedConfig(vars)
-	if err != nil {
-		return nil, err
-	}
-	config, err := merged.YAML()
-	if err != nil {
-		return nil, err
-	}
-	out := make([]string, 0, len(environ))
-	for _, pair := range environ {
-		switch name, _, _ := strings.Cut(pair, "="); name {
-		case identity.EnvConfigSecret:
-		case identity.EnvConfig:
-			out = append(out, name+"="+config)
-		default:
-			out = append(out, pair)
-		}
-	}
-	return out, nil
 }
 
 func forward(signals <-chan os.Signal, group int) {
