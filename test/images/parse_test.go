@@ -56,6 +56,7 @@ func TestWorkflowsParse(t *testing.T) {
 
 // automation is the test of a connection as OpenMetadata hands it to a runner. Its pod gets it as it is.
 const automation = `
+id: 5f0b3f5e-6b1c-4a39-8f27-6d0c6f1d2a11
 name: test-connection-shop
 fullyQualifiedName: test-connection-shop
 workflowType: TEST_CONNECTION
