@@ -170,7 +170,8 @@ func (r *Reconciler) endedRuns() map[string]run {
 func (r *Reconciler) recheck(seen *run, record *omapi.PipelineStatus) {
 	finding := seen.finding(seen.outcome())
 	if finding.Outcome != report.Complete {
-		finding.Step = &omapi.StepSummary{Name: diagnostics.StepName}
+		// No better than a diagnosis that is there: the cause would be collected for nothing again and again.
+		finding.Step = &omapi.StepSummary{Name: diagnostics.StepName, Failures: []omapi.StackTraceError{{Name: string(diagnostics.CategoryUnknown)}}}
 	}
 	if _, changed := report.Merge(record, finding); !changed {
 		return

@@ -161,6 +161,41 @@ func TestLateWrites(t *testing.T) {
 	}
 }
 
+// TestRecheck: a run is reported again where that changes its record, which each sweep would do anew otherwise.
+func TestRecheck(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason    string
+		state     omapi.PipelineState
+		diagnosis diagnostics.Category
+		again     bool
+	}{
+		"Running":   {reason: "a node that was cut off has written late", state: omapi.StateRunning, again: true},
+		"NoCause":   {reason: "a late write without the diagnosis replaced the record", state: omapi.StateFailed, again: true},
+		"Unknown":   {reason: "what was not found then is not found now", state: omapi.StateFailed, diagnosis: diagnostics.CategoryUnknown},
+		"Diagnosed": {reason: "it is as it was left", state: omapi.StateFailed, diagnosis: diagnostics.CategoryOOMKilled},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			r, _ := w.reconciler()
+			r.change("job-uid", func(run *run) { run.job, run.verified = w.job(condition(batchv1.JobFailed)), true })
+			record := &omapi.PipelineStatus{RunID: w.runID, State: tc.state, Timestamp: started, StartDate: started}
+			if tc.state.Terminal() {
+				record.EndDate = started + 6000
+			}
+			if tc.diagnosis != "" {
+				record.Steps = []omapi.Step{omapi.NewStep(omapi.StepSummary{Name: diagnostics.StepName, Failures: []omapi.StackTraceError{{Name: string(tc.diagnosis), Error: "x"}}})}
+			}
+			ended, ok := r.endedRuns()[w.runID]
+			require.True(t, ok)
+			r.recheck(&ended, record)
+			assert.Equal(t, tc.again, !r.isVerified("job-uid"), tc.reason)
+		})
+	}
+}
+
 func (r *Reconciler) isVerified(uid types.UID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
