@@ -78,6 +78,8 @@ type ending struct {
 	// at is when the run ended, where the test knows it better than the kubelet, which tells whole seconds.
 	at  time.Time
 	run *admin.Run
+	// disturbed are requests that the row is about: without one of each it has shown nothing.
+	disturbed []func(admin.Request) bool
 	// attemptRecord is the record while it had the failed attempt.
 	attemptRecord string
 	// took is from the end to the final state in OpenMetadata.
@@ -193,6 +195,28 @@ func (e *ending) end(t *testing.T) {
 		e.act(t, e)
 	}
 	e.awaitEnd(t)
+	e.assertDisturbed(t)
+}
+
+// disturb sets a fault that the row is about.
+func (e *ending) disturb(t *testing.T, fault admin.Fault) {
+	t.Helper()
+	set, err := e.standIn.Admin.AddFault(t.Context(), fault)
+	require.NoError(t, err)
+	e.disturbed = append(e.disturbed, func(request admin.Request) bool { return request.Fault == set.ID })
+}
+
+// assertDisturbed looks at the requests, of which one that hangs is known when it has ended, and not at the faults, of
+// which one that is over is gone.
+func (e *ending) assertDisturbed(t *testing.T) {
+	t.Helper()
+	if len(e.disturbed) == 0 || hookOnly() {
+		return
+	}
+	assert.Eventually(t, func() bool {
+		requests, err := e.standIn.Admin.Requests(t.Context(), admin.RequestFilter{Path: e.fqn})
+		return err == nil && !slices.ContainsFunc(e.disturbed, func(is func(admin.Request) bool) bool { return !slices.ContainsFunc(requests, is) })
+	}, hang, time.Second, "%s: nothing was disturbed", e.how)
 }
 
 func (e *ending) deploy(t *testing.T) {
