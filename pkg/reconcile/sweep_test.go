@@ -209,7 +209,7 @@ func TestSweepGoesOn(t *testing.T) {
 	w.write(t, omapi.StateRunning)
 	w.Fault(t, admin.Fault{Kind: admin.FaultHang, Method: http.MethodGet, Path: "pipelineStatus$", Count: 2})
 	r, log := w.reconciler()
-	r.sweepTimeout = quiet
+	r.sweepTimeout = 3 * time.Second
 	start(t, r)
 	w.await(t, "failed")
 	assert.Equal(t, 2, log.lines("not all runs could be looked at"))
