@@ -217,7 +217,7 @@ func TestHookReports(t *testing.T) {
 				}
 				require.NoError(t, server.Client(t).PutStatus(t.Context(), "svc.nightly", record))
 			}
-			result, log, err := reported(t, variablesOf(server, server.Token, tc.more...), 2*time.Second)
+			result, log, err := reported(t, variablesOf(server, server.Token, tc.more...), 5*time.Second)
 			require.NoError(t, err, tc.reason)
 			assert.Equal(t, report.Result{State: tc.want, Written: !tc.unwritten}, result, tc.reason)
 			assert.Contains(t, log, tc.log, tc.reason)
@@ -250,7 +250,7 @@ func TestHookHidesWhatAWholeConfigurationHolds(t *testing.T) {
 	server.Pipeline(t, "svc", "nightly")
 	environ := append(variablesOf(server, server.Token), "configSecret=",
 		"config={workflowConfig: {openMetadataServerConfig: {hostPort: '"+server.URL+"', securityConfig: {jwtToken: '"+server.Token+"'}}}, source: {serviceConnection: {config: {password: hunter2}}}}")
-	_, log, err := reported(t, environ, 2*time.Second)
+	_, log, err := reported(t, environ, patience)
 	require.NoError(t, err)
 	record := string(server.Run(t, "svc.nightly", testRunID).Rows[0])
 	assert.Contains(t, record, "connect with \\u003credacted\\u003e and bot-token", "the log is there")
@@ -319,7 +319,7 @@ func TestHookThatCannotReport(t *testing.T) {
 			}
 			token := server.TokenOf(t, tc.token)
 			begun := time.Now()
-			_, log, err := reported(t, variablesOf(server, token), 700*time.Millisecond)
+			_, log, err := reported(t, variablesOf(server, token), 3*time.Second)
 			require.ErrorContains(t, err, tc.want, tc.reason)
 			if tc.is != nil {
 				require.ErrorIs(t, err, tc.is, tc.reason)

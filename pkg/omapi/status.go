@@ -273,22 +273,38 @@ func (c *Client) DeleteStatus(ctx context.Context, pipelineID, runID string) err
 	})
 }
 
-// ListStatuses reads the latest records of a pipeline, newest first.
-func (c *Client) ListStatuses(ctx context.Context, fqn string, limit int) ([]PipelineStatus, error) {
+// EachStatus goes through the latest records of a pipeline, newest first, and keeps none: a hundred can be larger than
+// the memory. The first error of each ends it, and is returned as it is.
+func (c *Client) EachStatus(ctx context.Context, fqn string, limit int, each func(*PipelineStatus) error) error {
 	path, err := statusPath(fqn)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var statuses []PipelineStatus
+	var ended error
 	err = c.do(ctx, request{
 		op:     "list the runs of pipeline " + fqn,
 		method: http.MethodGet, path: path, query: url.Values{"limit": {strconv.Itoa(limit)}},
 		into: func(data *json.Decoder) error {
 			var status PipelineStatus
-			err := data.Decode(&status)
-			statuses = append(statuses, status)
-			return err
+			if err := data.Decode(&status); err != nil {
+				return err
+			}
+			ended = each(&status)
+			return ended
 		},
+	})
+	if ended != nil {
+		return ended // It is not the server's.
+	}
+	return err
+}
+
+// ListStatuses reads the latest records of a pipeline, newest first.
+func (c *Client) ListStatuses(ctx context.Context, fqn string, limit int) ([]PipelineStatus, error) {
+	var statuses []PipelineStatus
+	err := c.EachStatus(ctx, fqn, limit, func(status *PipelineStatus) error {
+		statuses = append(statuses, *status)
+		return nil
 	})
 	return statuses, err
 }

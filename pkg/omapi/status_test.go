@@ -2,7 +2,9 @@ package omapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
@@ -72,6 +75,35 @@ func TestListStatuses(t *testing.T) {
 		timestamps[i] = got[i].Timestamp
 	}
 	assert.Equal(t, []int64{started + 3, started + 2, started + 1}, timestamps, "the latest, newest first")
+}
+
+// TestEachStatus: a record is given before the next has come, and the first error is the caller's own.
+func TestEachStatus(t *testing.T) {
+	t.Parallel()
+	given := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		fmt.Fprint(w, `{"data":[{"runId":"one"}`)
+		assert.NoError(t, http.NewResponseController(w).Flush())
+		select {
+		case <-given:
+			fmt.Fprint(w, `,{"runId":"two"},{"runId":"three"}]}`)
+		case <-req.Context().Done():
+		}
+	}))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var got []string
+	enough := errors.New("two are enough")
+	err := newClient(t, server.URL+"/api", "").EachStatus(ctx, "svc.nightly", 3, func(status *omapi.PipelineStatus) error {
+		if got = append(got, status.RunID); len(got) == 1 {
+			close(given)
+			return nil
+		}
+		return enough
+	})
+	assert.Equal(t, enough, err, "not an error of OpenMetadata")
+	assert.Equal(t, []string{"one", "two"}, got)
 }
 
 // TestPutKeepsWhatItDoesNotKnow: the server replaces the whole record, so what is not sent back is lost.

@@ -73,8 +73,8 @@ type Reconciler struct {
 	runs  map[types.UID]*run
 	// watchErrors is why a kind, such as Jobs, could not be watched when it was last tried.
 	watchErrors map[string]error
-	// swept says that all records were looked at once; only the sweep has it.
-	swept bool
+	// swept are the pipelines whose records were looked at once; only the sweep has it.
+	swept map[string]bool
 
 	syncTimeout, unknownRetry, sweepTimeout time.Duration
 }
@@ -87,6 +87,7 @@ func New(options Options) *Reconciler {
 		queue:        workqueue.NewTypedRateLimitingQueue(limiter),
 		runs:         map[types.UID]*run{},
 		watchErrors:  map[string]error{},
+		swept:        map[string]bool{},
 		syncTimeout:  syncTimeout,
 		unknownRetry: unknownRetry,
 		sweepTimeout: max(options.SweepInterval, leastSweepTime),

@@ -87,7 +87,7 @@ func newWorld(t *testing.T, objects ...runtime.Object) *world {
 func (w *world) reconciler() (*Reconciler, *logged) {
 	var log logged
 	r := New(Options{
-		Kube: w.kube, Metadata: metadataOf(w.kube), Reader: cluster{w.kube}, Server: w.client, Namespace: namespace, Workers: 2,
+		Kube: w.kube, Metadata: punctual{metadataOf(w.kube)}, Reader: cluster{w.kube}, Server: w.client, Namespace: namespace, Workers: 2,
 		Secrets: func(context.Context, string) ([]string, error) { return nil, nil },
 		Log:     slog.New(slog.NewTextHandler(&log, nil)), SweepInterval: 50 * time.Millisecond, SweepAge: time.Minute,
 	})

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// firstRecords is how many of a pipeline's latest records the first sweep looks at, latestRecords each other: what
+	// firstRecords is how many of a pipeline's latest records are looked at once, latestRecords from then on: what
 	// happens while this process runs, it mostly sees. A record may hold a long log.
 	firstRecords, latestRecords = 100, 10
 	// leastSweepTime is what a sweep may take at least, however short the interval.
@@ -51,7 +51,10 @@ func (r *Reconciler) sweep(ctx context.Context) {
 		r.Log.Error("runs without a Job are not looked for", "error", err)
 		return
 	}
-	open, err := r.openRuns(ctx, pipelines)
+	// What was found is ended in the rest of the time.
+	looking, cancelLooking := context.WithTimeout(ctx, r.sweepTimeout*2/3)
+	defer cancelLooking()
+	open, err := r.openRuns(looking, pipelines)
 	if err != nil {
 		r.Log.Error("not all runs could be looked at", "error", err)
 	}
@@ -88,10 +91,6 @@ func (r *Reconciler) endLost(ctx context.Context, run openRun) {
 
 // openRuns are runs of the pipelines that are queued or running, and not just about to get their Job.
 func (r *Reconciler) openRuns(ctx context.Context, pipelines []metav1.PartialObjectMetadata) ([]openRun, error) {
-	limit := latestRecords
-	if !r.swept {
-		limit = firstRecords
-	}
 	ended := r.endedRuns()
 	// If the time is too short for all, it is not always the same that are left out.
 	rand.Shuffle(len(pipelines), func(i, j int) { //nolint:gosec // Nobody gains by guessing it.
@@ -107,7 +106,14 @@ func (r *Reconciler) openRuns(ctx context.Context, pipelines []metav1.PartialObj
 		if fqn == "" {
 			continue
 		}
-		records, err := r.records(ctx, fqn, limit)
+		// It is kept of a record that it is open, and no more: a hundred can be larger than the memory.
+		err := r.eachRecord(ctx, fqn, func(record *omapi.PipelineStatus) {
+			if known, ok := ended[record.RunID]; ok {
+				r.recheck(&known, record)
+			} else if r.isOpen(record, pipelines[i].CreationTimestamp.Time) {
+				open = append(open, openRun{fqn: fqn, id: record.RunID, timestamp: record.Timestamp})
+			}
+		})
 		switch {
 		case errors.Is(err, omapi.ErrNotFound):
 			continue // Deleted in OpenMetadata: nobody sees its runs.
@@ -121,23 +127,23 @@ func (r *Reconciler) openRuns(ctx context.Context, pipelines []metav1.PartialObj
 			continue
 		}
 		failures = 0
-		for j := range records {
-			record := &records[j]
-			if known, ok := ended[record.RunID]; ok {
-				r.recheck(&known, record)
-			} else if r.isOpen(record, pipelines[i].CreationTimestamp.Time) {
-				open = append(open, openRun{fqn: fqn, id: record.RunID, timestamp: record.Timestamp})
-			}
-		}
+		r.swept[fqn] = true
 	}
-	r.swept = true
 	return open, errors.Join(errs...)
 }
 
-func (r *Reconciler) records(ctx context.Context, fqn string, limit int) ([]omapi.PipelineStatus, error) {
+// eachRecord goes through a pipeline's latest records.
+func (r *Reconciler) eachRecord(ctx context.Context, fqn string, look func(*omapi.PipelineStatus)) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	return r.Server.ListStatuses(ctx, fqn, limit)
+	limit := firstRecords
+	if r.swept[fqn] {
+		limit = latestRecords
+	}
+	return r.Server.EachStatus(ctx, fqn, limit, func(record *omapi.PipelineStatus) error {
+		look(record)
+		return nil
+	})
 }
 
 // isOpen leaves out what is older than the deployment: it is of whoever ran the pipeline before.
@@ -164,7 +170,8 @@ func (r *Reconciler) endedRuns() map[string]run {
 func (r *Reconciler) recheck(seen *run, record *omapi.PipelineStatus) {
 	finding := seen.finding(seen.outcome())
 	if finding.Outcome != report.Complete {
-		finding.Step = &omapi.StepSummary{Name: diagnostics.StepName}
+		// No better than a diagnosis that is there: the cause would be collected for nothing again and again.
+		finding.Step = &omapi.StepSummary{Name: diagnostics.StepName, Failures: []omapi.StackTraceError{{Name: string(diagnostics.CategoryUnknown)}}}
 	}
 	if _, changed := report.Merge(record, finding); !changed {
 		return

@@ -161,6 +161,41 @@ func TestLateWrites(t *testing.T) {
 	}
 }
 
+// TestRecheck: a run is reported again where that changes its record, which each sweep would do anew otherwise.
+func TestRecheck(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason    string
+		state     omapi.PipelineState
+		diagnosis diagnostics.Category
+		again     bool
+	}{
+		"Running":   {reason: "a node that was cut off has written late", state: omapi.StateRunning, again: true},
+		"NoCause":   {reason: "a late write without the diagnosis replaced the record", state: omapi.StateFailed, again: true},
+		"Unknown":   {reason: "what was not found then is not found now", state: omapi.StateFailed, diagnosis: diagnostics.CategoryUnknown},
+		"Diagnosed": {reason: "it is as it was left", state: omapi.StateFailed, diagnosis: diagnostics.CategoryOOMKilled},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			r, _ := w.reconciler()
+			r.change("job-uid", func(run *run) { run.job, run.verified = w.job(condition(batchv1.JobFailed)), true })
+			record := &omapi.PipelineStatus{RunID: w.runID, State: tc.state, Timestamp: started, StartDate: started}
+			if tc.state.Terminal() {
+				record.EndDate = started + 6000
+			}
+			if tc.diagnosis != "" {
+				record.Steps = []omapi.Step{omapi.NewStep(omapi.StepSummary{Name: diagnostics.StepName, Failures: []omapi.StackTraceError{{Name: string(tc.diagnosis), Error: "x"}}})}
+			}
+			ended, ok := r.endedRuns()[w.runID]
+			require.True(t, ok)
+			r.recheck(&ended, record)
+			assert.Equal(t, tc.again, !r.isVerified("job-uid"), tc.reason)
+		})
+	}
+}
+
 func (r *Reconciler) isVerified(uid types.UID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,10 +209,61 @@ func TestSweepGoesOn(t *testing.T) {
 	w.write(t, omapi.StateRunning)
 	w.Fault(t, admin.Fault{Kind: admin.FaultHang, Method: http.MethodGet, Path: "pipelineStatus$", Count: 2})
 	r, log := w.reconciler()
-	r.sweepTimeout = quiet
+	r.sweepTimeout = 3 * time.Second
 	start(t, r)
 	w.await(t, "failed")
 	assert.Equal(t, 2, log.lines("not all runs could be looked at"))
+}
+
+// TestSweepEndsWhatItFound: a server that hangs takes the time to look, not the time to end what was found before.
+func TestSweepEndsWhatItFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	runs := map[string]string{}
+	for _, name := range []string{"p1", "p2"} {
+		w.fqn = w.Pipeline(t, "svc", name)
+		runs[w.fqn] = w.put(t, omapi.StateRunning, started)
+		require.NoError(t, w.kube.Tracker().Add(deployed(w.fqn)))
+	}
+	w.Fault(t, admin.Fault{Kind: admin.FaultHang, Method: http.MethodGet, Path: "pipelineStatus$", Skip: 1})
+	r, log := w.reconciler()
+	r.sweepTimeout = 6 * time.Second
+	r.sweep(t.Context())
+	assert.Equal(t, 1, log.lines("not all runs could be looked at"))
+	require.Len(t, r.swept, 1)
+	for fqn, id := range runs {
+		want := "running"
+		if r.swept[fqn] {
+			want = "failed"
+		}
+		assert.Equal(t, want, w.Run(t, fqn, id).State)
+	}
+}
+
+// TestSweepLooksBackOnce: only of a pipeline whose records could not be read many are asked for again.
+func TestSweepLooksBackOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"p1", "p2"} {
+		require.NoError(t, w.kube.Tracker().Add(deployed(w.Pipeline(t, "svc", name))))
+	}
+	w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusInternalServerError, Method: http.MethodGet, Path: "svc.p1.*pipelineStatus$", Count: 1})
+	r, _ := w.reconciler()
+	for range 3 {
+		r.sweep(t.Context())
+	}
+	for path, want := range map[string][]string{
+		"svc.p1": {"limit=100", "limit=100", "limit=10"},
+		"svc.p2": {"limit=100", "limit=10", "limit=10"},
+	} {
+		requests, err := w.Requests(admin.RequestFilter{Method: http.MethodGet, Path: path + ".*pipelineStatus$"})
+		require.NoError(t, err)
+		got := make([]string, len(requests))
+		for i := range requests {
+			got[i] = requests[i].Query
+		}
+		assert.Equal(t, want, got, path)
+	}
 }
 
 func TestSweepOfAServerThatRefuses(t *testing.T) {
@@ -189,11 +275,13 @@ func TestSweepOfAServerThatRefuses(t *testing.T) {
 		// path is a regular expression of what is refused.
 		path string
 		want int
+		// swept is how many pipelines need not be looked at as far back again.
+		swept int
 	}{
 		"Unauthorized": {reason: "the token is the same for all", status: http.StatusUnauthorized, want: 1},
 		"Forbidden":    {reason: "so are its rights", status: http.StatusForbidden, want: 1},
 		"Broken":       {reason: "a server that fails for some in a row fails for all", status: http.StatusInternalServerError, want: givesUp},
-		"OneIsBroken":  {reason: "one pipeline does not keep the others from being looked at", status: http.StatusInternalServerError, path: "svc.p3", want: pipelines},
+		"OneIsBroken":  {reason: "one pipeline does not keep the others from being looked at", status: http.StatusInternalServerError, path: "svc.p3", want: pipelines, swept: pipelines - 1},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +297,7 @@ func TestSweepOfAServerThatRefuses(t *testing.T) {
 			require.NoError(t, err)
 			assert.Len(t, requests, tc.want, tc.reason)
 			assert.Equal(t, 1, log.lines("not all runs could be looked at"))
-			assert.Equal(t, name == "OneIsBroken", r.swept, "the next sweep looks as far back where this one did not")
+			assert.Len(t, r.swept, tc.swept, tc.reason)
 		})
 	}
 }

@@ -375,11 +375,12 @@ func TestReportEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		reason string
+		limit  time.Duration
 		fault  admin.Fault
 		want   string
 	}{
-		"Down": {reason: "the last answer is told, not that time is over", fault: admin.Fault{Kind: admin.FaultStatus, Status: 503}, want: "answered 503"},
-		"Hang": {reason: "a server that does not answer is left", fault: admin.Fault{Kind: admin.FaultHang}, want: "no answer from OpenMetadata"},
+		"Down": {reason: "the last answer is told, not that time is over", limit: 3 * time.Second, fault: admin.Fault{Kind: admin.FaultStatus, Status: 503}, want: "answered 503"},
+		"Hang": {reason: "a server that does not answer is left", limit: 100 * time.Millisecond, fault: admin.Fault{Kind: admin.FaultHang}, want: "no answer from OpenMetadata"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -387,7 +388,7 @@ func TestReportEndsWithTheContext(t *testing.T) {
 			w := newWorld(t, openmetadata.Options{})
 			w.Fault(t, tc.fault)
 			begun := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), tc.limit)
 			defer cancel()
 			_, err := Report(ctx, w.client, w.finding(Failed))
 			require.ErrorContains(t, err, tc.want, tc.reason)

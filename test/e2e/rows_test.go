@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -35,6 +36,8 @@ const (
 	urgentClass  = "pipelinectl-e2e-urgent"
 	blindAccount = "without-permissions"
 	writePath    = "pipelineStatus$"
+	// reporters is how the user agents of a pod's own begin.
+	reporters = "exithandler/"
 )
 
 // workflows are the user agents of both ingestion images.
@@ -177,16 +180,16 @@ func rows(nodeCPU int64) []row {
 			want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
-			number: 22, how: "the pod's token has expired", prepare: giveToken(admin.TokenExpired),
+			number: 22, how: "the pod's token has expired", prepare: giveToken(admin.TokenExpired, http.StatusUnauthorized),
 			want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
-			number: 22, variant: "invalid", how: "the pod's token is wrong (401)", prepare: giveToken(admin.TokenBadSignature),
+			number: 22, variant: "invalid", how: "the pod's token is wrong (401)", prepare: giveToken(admin.TokenBadSignature, http.StatusUnauthorized),
 			want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
 			number: 22, variant: "forbidden", how: "the pod's token may not write (403), SIGKILL", options: map[string]string{"fault": "signal:SIGKILL"},
-			prepare: giveToken(admin.TokenNoRight), want: failed, category: diagnostics.CategoryApplicationError,
+			prepare: giveToken(admin.TokenNoRight, http.StatusForbidden), want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
 			number: 23, how: "the reporter is killed half way", options: map[string]string{"fault": "signal:SIGKILL"}, set: []string{"terminationGracePeriodSeconds=1"},
@@ -394,8 +397,9 @@ func serverDown(t *testing.T, e *ending) {
 	t.Helper()
 	e.running(t)
 	const down = admin.Duration(12 * time.Second)
+	e.disturb(t, admin.Fault{Kind: admin.FaultReset, UserAgent: reporters, Path: e.fqn, Duration: down})
 	for _, fault := range []admin.Fault{
-		{Kind: admin.FaultReset, UserAgent: "exithandler|" + workflows.String(), Path: e.fqn, Duration: down},
+		{Kind: admin.FaultReset, UserAgent: workflows.String(), Path: e.fqn, Duration: down},
 		// A reset would break the port-forward of the whole test.
 		{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn, Duration: down},
 	} {
@@ -404,8 +408,8 @@ func serverDown(t *testing.T, e *ending) {
 	}
 }
 
-// giveToken gives the run's pod another token than the pipeline was deployed with.
-func giveToken(kind admin.TokenKind) func(t *testing.T, e *ending) {
+// giveToken gives the run's pod another token than the pipeline was deployed with, with which its reporter is refused.
+func giveToken(kind admin.TokenKind, refused int) func(t *testing.T, e *ending) {
 	return func(t *testing.T, e *ending) {
 		t.Helper()
 		token, err := e.standIn.Admin.Token(t.Context(), kind)
@@ -416,16 +420,18 @@ func giveToken(kind admin.TokenKind) func(t *testing.T, e *ending) {
 		secret.Data["config"] = []byte("/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken: " + token + "\n")
 		_, err = secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
 		require.NoError(t, err)
+		e.disturbed = append(e.disturbed, func(request admin.Request) bool {
+			return request.Status == refused && strings.HasPrefix(request.UserAgent, reporters)
+		})
 	}
 }
 
 // hangReporter lets the sidecar's first write of a final state get no answer: it is killed while it waits.
 func hangReporter(t *testing.T, e *ending) {
 	t.Helper()
-	_, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{
+	e.disturb(t, admin.Fault{
 		Kind: admin.FaultHang, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: "sidecar", Count: 1,
 	})
-	require.NoError(t, err)
 }
 
 // reportAll reports by hand, four times at once, while sidecar and serve do; and once more when all is over.
@@ -455,8 +461,7 @@ func breakConfiguration(t *testing.T, e *ending) {
 
 func refuseWorkflow(t *testing.T, e *ending) {
 	t.Helper()
-	_, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{
+	e.disturb(t, admin.Fault{
 		Kind: admin.FaultStatus, Status: 500, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: workflows.String(),
 	})
-	require.NoError(t, err)
 }

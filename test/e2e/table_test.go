@@ -1,12 +1,12 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +78,8 @@ type ending struct {
 	// at is when the run ended, where the test knows it better than the kubelet, which tells whole seconds.
 	at  time.Time
 	run *admin.Run
+	// disturbed are requests that the row is about: without one of each it has shown nothing.
+	disturbed []func(admin.Request) bool
 	// attemptRecord is the record while it had the failed attempt.
 	attemptRecord string
 	// took is from the end to the final state in OpenMetadata.
@@ -91,19 +93,7 @@ func TestTable(t *testing.T) {
 		w.serve(t)
 	}
 	w.prepareTable(t)
-	var endings []*ending
-	for _, row := range rows(w.nodeCPU(t)) {
-		endings = append(endings, w.ending(row, lightImage))
-		if row.real {
-			endings = append(endings, w.ending(row, realImage))
-		}
-		if row.number < rowScheduled && row.variant == "" {
-			endings = append(endings, w.onSchedule(row))
-		}
-	}
-	for _, row := range scheduledRows() {
-		endings = append(endings, w.onSchedule(row))
-	}
+	endings := w.endings(w.nodeCPU(t))
 	t.Run("rows", func(t *testing.T) {
 		onDemand, scheduled := make(chan struct{}, parallelRows), make(chan struct{}, parallelScheduled)
 		for _, e := range endings {
@@ -137,6 +127,54 @@ func TestTable(t *testing.T) {
 	printTable(t, endings)
 }
 
+// TestEndingsAreToldApart: who reads the table finds each row, and its line in the log.
+func TestEndingsAreToldApart(t *testing.T) {
+	t.Parallel()
+	names, hows := map[string]bool{}, map[string]bool{}
+	endings := (&world{}).endings(1000)
+	for _, e := range endings {
+		names[e.name], hows[e.how] = true, true
+	}
+	assert.Len(t, names, len(endings))
+	assert.Len(t, hows, len(endings))
+}
+
+func TestTableOf(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	var labels []string
+	endings := []*ending{
+		w.onSchedule(row{number: 22}), w.ending(row{number: 27}, lightImage), w.ending(row{number: 4}, realImage),
+		w.ending(row{number: 22, variant: "forbidden"}, lightImage), w.onSchedule(row{number: 3}), w.ending(row{number: 16}, lightImage),
+	}
+	for _, e := range endings[:5] { // The last one did not run.
+		e.runID = "r"
+	}
+	for line := range strings.Lines(tableOf(endings)) {
+		label, _, _ := strings.Cut(line, "|")
+		labels = append(labels, strings.TrimSpace(label))
+	}
+	assert.Equal(t, []string{"row", "4-real", "22-forbidden", "26-3", "26-22", "27"}, labels)
+}
+
+// endings are all rows in all the ways that they are run.
+func (w *world) endings(nodeCPU int64) []*ending {
+	var out []*ending
+	for _, row := range rows(nodeCPU) {
+		out = append(out, w.ending(row, lightImage))
+		if row.real {
+			out = append(out, w.ending(row, realImage))
+		}
+		if row.number < rowScheduled && row.variant == "" {
+			out = append(out, w.onSchedule(row))
+		}
+	}
+	for _, row := range scheduledRows() {
+		out = append(out, w.onSchedule(row))
+	}
+	return out
+}
+
 func (w *world) ending(r row, image string) *ending {
 	name := fmt.Sprintf("row-%d", r.number)
 	if r.variant != "" {
@@ -144,6 +182,7 @@ func (w *world) ending(r row, image string) *ending {
 	}
 	if image == realImage {
 		name += "-real"
+		r.how += ", real ingestion"
 	}
 	return &ending{world: w, row: r, name: name, image: image}
 }
@@ -193,6 +232,28 @@ func (e *ending) end(t *testing.T) {
 		e.act(t, e)
 	}
 	e.awaitEnd(t)
+	e.assertDisturbed(t)
+}
+
+// disturb sets a fault that the row is about.
+func (e *ending) disturb(t *testing.T, fault admin.Fault) {
+	t.Helper()
+	set, err := e.standIn.Admin.AddFault(t.Context(), fault)
+	require.NoError(t, err)
+	e.disturbed = append(e.disturbed, func(request admin.Request) bool { return request.Fault == set.ID })
+}
+
+// assertDisturbed looks at the requests, of which one that hangs is known when it has ended, and not at the faults, of
+// which one that is over is gone.
+func (e *ending) assertDisturbed(t *testing.T) {
+	t.Helper()
+	if len(e.disturbed) == 0 || hookOnly() {
+		return
+	}
+	assert.Eventually(t, func() bool {
+		requests, err := e.standIn.Admin.Requests(t.Context(), admin.RequestFilter{Path: e.fqn})
+		return err == nil && !slices.ContainsFunc(e.disturbed, func(is func(admin.Request) bool) bool { return !slices.ContainsFunc(requests, is) })
+	}, hang, time.Second, "%s: nothing was disturbed", e.how)
 }
 
 func (e *ending) deploy(t *testing.T) {
@@ -487,16 +548,9 @@ func tableOf(endings []*ending) string {
 	var b strings.Builder
 	out := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
 	fmt.Fprintln(out, "row\t| how the run ends\t| state seen\t| cause seen\t| seconds\t| told by")
-	for _, e := range endings {
+	for _, e := range slices.SortedStableFunc(slices.Values(endings), byNumber) {
 		if e.runID == "" {
 			continue // It did not run here.
-		}
-		name := strconv.Itoa(e.number)
-		switch {
-		case e.image == realImage:
-			name += " (real)"
-		case e.scheduled:
-			name = strconv.Itoa(rowScheduled)
 		}
 		state, cause, told := "no record", "–", "–"
 		if e.run != nil {
@@ -510,10 +564,21 @@ func tableOf(endings []*ending) string {
 				}
 			}
 		}
-		fmt.Fprintf(out, "%s\t| %s\t| %s\t| %s\t| %.1f\t| %s\n", name, e.how, state, cause, e.took.Seconds(), told)
+		fmt.Fprintf(out, "%s\t| %s\t| %s\t| %s\t| %.1f\t| %s\n", strings.TrimPrefix(e.name, "row-"), e.how, state, cause, e.took.Seconds(), told)
 	}
 	_ = out.Flush() // To memory.
 	return b.String()
+}
+
+// byNumber puts what a schedule made into row 26, in the order of the rows that it is of.
+func byNumber(a, b *ending) int {
+	number := func(e *ending) int {
+		if e.scheduled {
+			return rowScheduled
+		}
+		return e.number
+	}
+	return cmp.Or(cmp.Compare(number(a), number(b)), cmp.Compare(a.number, b.number))
 }
 
 // both runs things at the same time.
