@@ -95,6 +95,7 @@ func TestKillBeforeStart(t *testing.T) {
 
 // TestKillFreesTheSchedule: the tick after a kill has its run, though the CronJob allows one at a time.
 func TestKillFreesTheSchedule(t *testing.T) {
+	t.Parallel() // It waits for the next minute most of the time.
 	w := newWorld(t)
 	file, fqn := w.pipeline(t, "again", map[string]string{"duration": "600", "rows": "6"}, everyMinute)
 	first := w.awaitTick(t, file, fqn, "")
@@ -111,6 +112,7 @@ func TestKillFreesTheSchedule(t *testing.T) {
 
 // TestDeleteEndsScheduledRun: the run of a CronJob tells that it was stopped before the CronJob goes.
 func TestDeleteEndsScheduledRun(t *testing.T) {
+	t.Parallel() // It waits for the next minute most of the time.
 	w := newWorld(t)
 	file, fqn := w.pipeline(t, "doomed", map[string]string{"duration": "600", "rows": "6"}, everyMinute)
 	runID := w.awaitTick(t, file, fqn, "")
@@ -139,6 +141,7 @@ func (w *world) deleteStopped(t *testing.T, fqn, runID string) {
 
 // TestRunsOutliveTheirSchedule: a run goes on when its pipeline is deployed without its schedule, and can be killed.
 func TestRunsOutliveTheirSchedule(t *testing.T) {
+	t.Parallel() // It waits for the next minute most of the time.
 	w := newWorld(t)
 	options := map[string]string{"duration": "600", "rows": "6"}
 	file, fqn := w.pipeline(t, "outlived", options, everyMinute)
