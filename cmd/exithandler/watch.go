@@ -134,7 +134,7 @@ func newAlarm(do func()) *time.Timer {
 
 // reportEnd has the time until the pod's grace period is over.
 func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
-	deadline := time.Now().Add(h.gracePeriod - reserve)
+	deadline := time.Now().Add(max(h.gracePeriod-reserve, time.Second))
 	if deleted := pod.DeletionTimestamp; deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
 		deadline = lastMoment(deleted)
 	}

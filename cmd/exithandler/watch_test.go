@@ -117,7 +117,7 @@ func TestWatch(t *testing.T) {
 		before omapi.PipelineState
 		drop   bool
 		end    corev1.ContainerState
-		gone   bool
+		grace  string
 		want   string
 		cause  diagnostics.Category
 		step   string
@@ -130,6 +130,7 @@ func TestWatch(t *testing.T) {
 		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Scheduled": {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Brief":     {reason: "a grace period that is shorter than what is left of it for the container's own end", grace: "1", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
 		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
 	}
 	for name, tc := range cases {
@@ -149,7 +150,7 @@ func TestWatch(t *testing.T) {
 			}
 			api := newPodAPI(tc.job)
 			api.drop = tc.drop
-			environ := append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux))
+			environ := append(variablesOf(server, server.Token, identity.EnvGracePeriod+"="+tc.grace), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux))
 			cmd, out := command(t, environ, "watch")
 			require.NoError(t, cmd.Start())
 			if tc.before == "" {
