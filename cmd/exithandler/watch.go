@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -47,11 +49,13 @@ func watchRun(ctx context.Context, environ []string) int {
 	defer h.server.Close()
 	var queued sync.WaitGroup
 	queued.Go(func() { h.queue(term) })
-	pod := h.awaitEnd(ctx, term)
+	pod, problem := h.awaitEnd(ctx, term)
 	queued.Wait()
-	code := exitOK
+	code := exitError
 	if pod != nil {
 		code = h.reportEnd(ctx, pod)
+	} else {
+		h.log.Error("the run's end is not reported", "error", fmt.Errorf("the pod was never seen: %w", problem))
 	}
 	<-term.Done() // The kubelet would start it again.
 	return code
@@ -73,9 +77,11 @@ func (h *handler) queue(ctx context.Context) {
 	}
 }
 
-// awaitEnd gives the pod when its main container has ended, or when there is no time left to wait for that; nil where it
-// was never seen.
-func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
+var errSilent = errors.New("Kubernetes does not answer")
+
+// awaitEnd gives the pod when its main container has ended, or when there is no time left to wait for that; nil, and why,
+// where it was never seen.
+func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	told, deletion := newAlarm(cancel), newAlarm(cancel)
@@ -84,6 +90,7 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 	stop := context.AfterFunc(term, func() { told.Reset(toldWithin) })
 	defer stop()
 	var seen *corev1.Pod
+	problem := errSilent
 	termed := term.Done()
 	delay := newBackoff()
 	for {
@@ -99,11 +106,14 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 			return ended
 		})
 		if err == nil || ctx.Err() != nil || seen != nil && apierrors.IsNotFound(err) {
-			return seen
+			return seen, problem // That time is over is less news than what went before.
 		}
-		h.log.Warn("the pod is not seen", "error", err)
+		if problem = err; err.Error() == "" {
+			problem = fmt.Errorf("the API refuses it as %s", apierrors.ReasonForError(err)) // A proxy need not say more.
+		}
+		h.log.Warn("the pod is not seen", "error", problem)
 		if denied(err) && term.Err() != nil {
-			return seen // Who may not look need not go on when the main container has ended.
+			return seen, problem // Who may not look need not go on when the main container has ended.
 		}
 		if states > 1 || time.Since(begun) > longestPause {
 			delay = newBackoff() // The watch was one: its first state is that of a read.

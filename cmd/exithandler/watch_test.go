@@ -192,7 +192,7 @@ func TestWatchThatCannotSee(t *testing.T) {
 		kube   http.Handler
 		log    string
 	}{
-		"Forbidden": {reason: "the service account has no Role", kube: forbidding(), log: "the pod is not seen"},
+		"Forbidden": {reason: "the service account has no Role", kube: forbidding(), log: "the pod was never seen: things"},
 		"None":      {reason: "there is no cluster", log: "the run is not watched"},
 	}
 	for name, tc := range cases {
@@ -207,6 +207,7 @@ func TestWatchThatCannotSee(t *testing.T) {
 			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 			_ = cmd.Wait() // The code says it.
 			assert.Less(t, time.Since(begun), patience)
+			assert.Equal(t, exitError, cmd.ProcessState.ExitCode(), tc.reason)
 			assert.Contains(t, out.String(), tc.log, tc.reason)
 			assert.Nil(t, server.Run(t, "svc.nightly", testRunID))
 		})
@@ -342,7 +343,8 @@ func TestAwaitEnd(t *testing.T) {
 			defer stop()
 			h := &handler{environment: &environment{podName: "p"}, log: slog.New(slog.DiscardHandler), kube: &watching{watch: tc.watch(stop)}}
 			begun := time.Now()
-			assert.NotNil(t, h.awaitEnd(ctx, term), tc.reason)
+			pod, _ := h.awaitEnd(ctx, term)
+			assert.NotNil(t, pod, tc.reason)
 			assert.Less(t, time.Since(begun), hurry, tc.reason)
 			require.NoError(t, ctx.Err())
 		})
