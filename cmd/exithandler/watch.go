@@ -48,8 +48,11 @@ func watchRun(ctx context.Context, environ []string) int {
 	}
 	defer h.server.Close()
 	var queued sync.WaitGroup
-	queued.Go(func() { h.queue(term) })
+	queueCtx, cancelQueue := context.WithCancel(term)
+	defer cancelQueue()
+	queued.Go(func() { h.queue(queueCtx) })
 	pod, problem := h.awaitEnd(ctx, term)
+	cancelQueue() // What is left of the time is for the end.
 	queued.Wait()
 	code := exitError
 	if pod != nil {

@@ -214,6 +214,24 @@ func TestWatchThatCannotSee(t *testing.T) {
 	}
 }
 
+// TestWatchThatCannotQueue: a server that does not answer before the run starts takes none of the time of its end.
+func TestWatchThatCannotQueue(t *testing.T) {
+	t.Parallel()
+	server := omtest.Start(t, openmetadata.Options{})
+	server.Pipeline(t, "svc", "nightly")
+	server.Fault(t, admin.Fault{Kind: admin.FaultHang, Path: "pipelineStatus", Count: 1})
+	api := newPodAPI(newJob(noRetries))
+	cmd, out := command(t, append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux)), "watch")
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return server.Faults()[0].Hits == 1 }, patience, 10*time.Millisecond)
+	api.set(ended(0), nil)
+	require.Eventually(t, func() bool { return server.Run(t, "svc.nightly", testRunID) != nil }, queueTimeout/2, 10*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	_ = cmd.Wait() // The code says it.
+	assert.Equal(t, exitOK, cmd.ProcessState.ExitCode(), out)
+	assert.Equal(t, "success", server.Run(t, "svc.nightly", testRunID).State)
+}
+
 // TestAnnounce: the record is running before the process starts.
 func TestAnnounce(t *testing.T) {
 	t.Parallel()
