@@ -706,6 +706,39 @@ func TestRepairIsDoneOnceItIsBegun(t *testing.T) {
 	}
 }
 
+// TestRepairKeepsWhatIsNewer: a workflow that read nothing between deletion and writing writes a record without the steps
+// that were there, which is newer all the same.
+func TestRepairKeepsWhatIsNewer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, openmetadata.Options{})
+	w.duplicate(t)
+	newer := map[string]any{
+		"pipelineState": "partialSuccess", "endDate": started + 5, "config": map[string]any{"a": 2.0},
+		"status": []any{map[string]any{"name": "Sink", "records": 9.0}},
+	}
+	var deleted, written atomic.Bool
+	client := w.through(t, func(rw http.ResponseWriter, req *http.Request) {
+		w.ServeHTTP(rw, req)
+		switch {
+		case req.Method == http.MethodDelete:
+			deleted.Store(true)
+		case req.Method == http.MethodPut && deleted.Load() && written.CompareAndSwap(false, true):
+			newer["timestamp"] = w.record(t)["timestamp"]
+			w.write(t, newer)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	result, err := reportWith(ctx, client, w.finding(Complete), impatient())
+	require.NoError(t, err)
+	assert.Equal(t, omapi.StatePartialSuccess, result.State)
+	got := w.record(t)
+	assert.Equal(t, "partialSuccess", got["pipelineState"])
+	assert.InDelta(t, started+5, got["endDate"], 0)
+	assert.Equal(t, newer["config"], got["config"])
+	assert.Equal(t, []any{workflowRecord("")["status"].([]any)[0], newer["status"].([]any)[0]}, got["status"], "nothing of either is lost")
+}
+
 // TestGapOfARepair: another reporter's repair is not taken for a run without record, or for a timestamp that is taken.
 func TestGapOfARepair(t *testing.T) {
 	t.Parallel()
