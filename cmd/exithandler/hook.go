@@ -67,7 +67,7 @@ func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.
 				}
 			}
 		})
-		sight := h.sight(run)
+		sight := report.SightOf(run, h.podName)
 		if sight.Inside && run.Job != nil && !report.OutcomeOf(run.Job).Final() && diagnostics.IsSidecar(sight.Pod, identity.SidecarName) {
 			return report.Finding{} // It sees the end itself.
 		}

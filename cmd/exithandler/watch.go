@@ -193,7 +193,7 @@ func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 	}
 	run := h.collect(ctx, nil)
 	// What is read now is newer than what was watched.
-	if sight = h.sight(run); !sight.Inside {
+	if sight = report.SightOf(run, h.podName); !sight.Inside {
 		sight.Pod, sight.Inside = pod, true
 	}
 	outcome := sight.Outcome()

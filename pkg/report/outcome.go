@@ -46,6 +46,22 @@ type Sight struct {
 	Inside bool
 }
 
+// SightOf is what a reporter in the pod of the name sees of a run; where it is none of the run's, the newest pod from
+// outside.
+func SightOf(run *diagnostics.Run, podName string) Sight {
+	out := Sight{Job: run.Job, JobGone: run.JobGone}
+	for i := range run.Pods {
+		if run.Pods[i].Name == podName {
+			out.Pod, out.Inside = run.Pods[i].Object, true
+			return out
+		}
+	}
+	if len(run.Pods) > 0 {
+		out.Pod = run.Pods[0].Object
+	}
+	return out
+}
+
 // OutcomeOf is what a Job alone says of its run.
 func OutcomeOf(job *batchv1.Job) Outcome { return Sight{Job: job}.Outcome() }
 
