@@ -247,7 +247,7 @@ func TestFaultsOfKubernetesForTheSidecar(t *testing.T) {
 		"500":         {reason: "etcd is away", path: everything, code: 500, log: "the pod is not seen"},
 		"Reset":       {reason: "an API server that dies", path: everything, code: reset}, // client-go tries again by itself.
 		"410":         {reason: "a watch that is too old", path: "/pods$", watchEvent: `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410,"message":"too old resource version"}}`, log: "too old resource version"},
-		"HangLasting": {reason: "a control plane that does not answer", path: everything, code: hang, lasting: true, log: "the pod was never seen: Kubernetes does not answer"},
+		"HangLasting": {reason: "a control plane that does not answer", path: everything, code: hang, lasting: true, log: "the pod was never seen: no answer from Kubernetes"},
 		"500Logs":     {reason: "a node that is away", path: "/log$", code: 500, log: "cannot read the log"},
 		"500Events":   {reason: "events are in a store of their own", path: "/events$", code: 500, log: "cannot read the events"},
 	}

@@ -73,7 +73,7 @@ func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.
 	}
 	defer h.server.Close()
 	reporting := &sooner{Context: ctx}
-	return report.When(reporting, h.server, h.fqn, h.runID, func() report.Finding {
+	return report.When(reporting, h.server, h.fqn, h.runID, func() report.Finding { //nolint:contextcheck // It is the same one.
 		run := h.collect(kubeCtx, func(pods []corev1.Pod) {
 			// Whoever deletes a pod may give it less time than its manifest does.
 			for i := range pods {

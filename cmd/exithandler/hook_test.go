@@ -268,7 +268,7 @@ func TestHookOfAPodWithLittleTime(t *testing.T) {
 	}{
 		"Server": {reason: "a server that does not answer is not waited for", server: true},
 		"Logs":   {reason: "nor is a node, and the report is made", logs: true},
-		"Later":  {reason: "a server that asks for more time than there is is asked again in time", later: true},
+		"Later":  {reason: "a server that asks for more time than is left is asked again in time", later: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

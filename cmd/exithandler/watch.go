@@ -80,7 +80,7 @@ func (h *handler) queue(ctx context.Context) {
 	}
 }
 
-var errSilent = errors.New("Kubernetes does not answer")
+var errSilent = errors.New("no answer from Kubernetes")
 
 // awaitEnd gives the pod when its main container has ended, or when there is no time left to wait for that; nil, and why,
 // where it was never seen.

@@ -254,6 +254,7 @@ func (p *player) ending(began, ended int64) Finding {
 	case Failed, Complete:
 		kind := map[Outcome]batchv1.JobConditionType{Failed: batchv1.JobFailed, Complete: batchv1.JobComplete}[p.outcome]
 		job.Status.Conditions = []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: wholeSeconds(ended)}}
+	case Waiting, Undecided: // No end.
 	}
 	return p.seen(Sight{Job: job, Pod: attemptOf(began, ended)}, step)
 }

@@ -192,7 +192,7 @@ func restore(record, before *omapi.PipelineStatus) (*omapi.PipelineStatus, bool)
 		return record, false
 	}
 	whole := *record
-	whole.Steps = append(steps, record.Steps...) // The newest is the last.
+	whole.Steps = slices.Concat(steps, record.Steps) // The newest is the last.
 	if withoutConfig {
 		whole.Config = before.Config
 	}
