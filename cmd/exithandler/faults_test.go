@@ -245,14 +245,14 @@ func TestFaultsOfKubernetesForTheSidecar(t *testing.T) {
 		lasting bool
 		log     string
 	}{
-		"401":         {reason: "the account's token ended", path: everything, code: 401, lasting: true, log: "the pod is not seen"},
-		"403":         {reason: "no Role", path: everything, code: 403, lasting: true, log: "the pod is not seen"},
+		"401":         {reason: "the account's token ended", path: everything, code: 401, lasting: true, log: "the pod was never seen: the API refuses it as Unauthorized"},
+		"403":         {reason: "no Role", path: everything, code: 403, lasting: true, log: "the pod was never seen: the API refuses it as Forbidden"},
 		"401Passing":  {reason: "a token that is renewed", path: everything, code: 401, log: "the pod is not seen"},
 		"429":         {reason: "an API that limits", path: everything, code: 429, log: "the pod is not seen"},
 		"500":         {reason: "etcd is away", path: everything, code: 500, log: "the pod is not seen"},
 		"Reset":       {reason: "an API server that dies", path: everything, code: reset}, // client-go tries again by itself.
 		"410":         {reason: "a watch that is too old", path: "/pods$", watchEvent: `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410,"message":"too old resource version"}}`, log: "too old resource version"},
-		"HangLasting": {reason: "a control plane that does not answer", path: everything, code: hang, lasting: true},
+		"HangLasting": {reason: "a control plane that does not answer", path: everything, code: hang, lasting: true, log: "the pod was never seen: no answer from Kubernetes"},
 		"500Logs":     {reason: "a node that is away", path: "/log$", code: 500, log: "cannot read the log"},
 		"500Events":   {reason: "events are in a store of their own", path: "/events$", code: 500, log: "cannot read the events"},
 	}
@@ -304,12 +304,11 @@ func TestFaultsOfKubernetesForTheSidecar(t *testing.T) {
 			assert.Less(t, time.Since(begun), patience/2, "nothing holds the pod")
 			assert.Contains(t, out.String(), tc.log, tc.reason)
 			assert.NotContains(t, out.String(), server.Token)
-			want := "failed"
+			want, code := "failed", exitOK
 			if tc.lasting {
-				want = "running"
-			} else {
-				assert.Equal(t, exitOK, cmd.ProcessState.ExitCode(), out)
+				want, code = "running", exitError
 			}
+			assert.Equal(t, code, cmd.ProcessState.ExitCode(), out)
 			assert.Equal(t, want, server.Run(t, "svc.nightly", testRunID).State, tc.reason)
 		})
 	}

@@ -83,18 +83,6 @@ func (h *handler) collect(ctx context.Context, seen func([]corev1.Pod)) *diagnos
 	return run
 }
 
-// sight is what this reporter sees of the run; by hand in another pod, it is the newest pod from outside.
-func (h *handler) sight(run *diagnostics.Run) report.Sight {
-	out := report.Sight{Job: run.Job, JobGone: run.JobGone}
-	switch attempt := h.attempt(run); {
-	case attempt >= 0:
-		out.Pod, out.Inside = run.Pods[attempt].Object, true
-	case len(run.Pods) > 0:
-		out.Pod = run.Pods[0].Object
-	}
-	return out
-}
-
 // finding is what is known of the run, without its cause.
 func (h *handler) finding(sight report.Sight, outcome report.Outcome) report.Finding {
 	finding := report.Finding{

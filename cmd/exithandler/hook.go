@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,21 @@ func forKubernetes(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, time.Until(deadline)/diagnosticsShare)
 }
 
+// sooner is a context whose deadline may come nearer after it was made: who sleeps asks it how long.
+type sooner struct {
+	context.Context //nolint:containedctx // It is one.
+
+	deadline atomic.Pointer[time.Time]
+}
+
+func (c *sooner) Deadline() (time.Time, bool) {
+	deadline, ok := c.Context.Deadline()
+	if nearer := c.deadline.Load(); nearer != nil && (!ok || nearer.Before(deadline)) {
+		return *nearer, true
+	}
+	return deadline, ok
+}
+
 func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -56,18 +72,21 @@ func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.
 		return report.Result{}, err
 	}
 	defer h.server.Close()
-	return report.When(ctx, h.server, h.fqn, h.runID, func() report.Finding {
+	reporting := &sooner{Context: ctx}
+	return report.When(reporting, h.server, h.fqn, h.runID, func() report.Finding { //nolint:contextcheck // It is the same one.
 		run := h.collect(kubeCtx, func(pods []corev1.Pod) {
 			// Whoever deletes a pod may give it less time than its manifest does.
 			for i := range pods {
 				if pods[i].Name == h.podName && pods[i].DeletionTimestamp != nil {
-					left := time.Until(lastMoment(pods[i].DeletionTimestamp))
+					last := lastMoment(pods[i].DeletionTimestamp)
+					reporting.deadline.Store(&last)
+					left := time.Until(last)
 					all, share := time.AfterFunc(left, cancel), time.AfterFunc(left/diagnosticsShare, cancelKube)
 					context.AfterFunc(ctx, func() { all.Stop(); share.Stop() })
 				}
 			}
 		})
-		sight := h.sight(run)
+		sight := report.SightOf(run, h.podName)
 		if sight.Inside && run.Job != nil && !report.OutcomeOf(run.Job).Final() && diagnostics.IsSidecar(sight.Pod, identity.SidecarName) {
 			return report.Finding{} // It sees the end itself.
 		}

@@ -264,9 +264,11 @@ func TestHookOfAPodWithLittleTime(t *testing.T) {
 		reason string
 		logs   bool
 		server bool
+		later  bool
 	}{
 		"Server": {reason: "a server that does not answer is not waited for", server: true},
 		"Logs":   {reason: "nor is a node, and the report is made", logs: true},
+		"Later":  {reason: "a server that asks for more time than is left is asked again in time", later: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -283,6 +285,9 @@ func TestHookOfAPodWithLittleTime(t *testing.T) {
 			server.Pipeline(t, "svc", "nightly")
 			if tc.server {
 				server.Fault(t, admin.Fault{Kind: admin.FaultHang, Path: "pipelineStatus"})
+			}
+			if tc.later {
+				server.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusServiceUnavailable, Headers: map[string]string{"Retry-After": "10"}, Method: http.MethodPut, Count: 1})
 			}
 			begun := time.Now()
 			result, _, err := reported(t, variablesOf(server, server.Token), given)

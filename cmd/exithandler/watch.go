@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -46,12 +48,17 @@ func watchRun(ctx context.Context, environ []string) int {
 	}
 	defer h.server.Close()
 	var queued sync.WaitGroup
-	queued.Go(func() { h.queue(term) })
-	pod := h.awaitEnd(ctx, term)
+	queueCtx, cancelQueue := context.WithCancel(term)
+	defer cancelQueue()
+	queued.Go(func() { h.queue(queueCtx) })
+	pod, problem := h.awaitEnd(ctx, term)
+	cancelQueue() // What is left of the time is for the end.
 	queued.Wait()
-	code := exitOK
+	code := exitError
 	if pod != nil {
 		code = h.reportEnd(ctx, pod)
+	} else {
+		h.log.Error("the run's end is not reported", "error", fmt.Errorf("the pod was never seen: %w", problem))
 	}
 	<-term.Done() // The kubelet would start it again.
 	return code
@@ -73,9 +80,11 @@ func (h *handler) queue(ctx context.Context) {
 	}
 }
 
-// awaitEnd gives the pod when its main container has ended, or when there is no time left to wait for that; nil where it
-// was never seen.
-func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
+var errSilent = errors.New("no answer from Kubernetes")
+
+// awaitEnd gives the pod when its main container has ended, or when there is no time left to wait for that; nil, and why,
+// where it was never seen.
+func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	told, deletion := newAlarm(cancel), newAlarm(cancel)
@@ -84,6 +93,7 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 	stop := context.AfterFunc(term, func() { told.Reset(toldWithin) })
 	defer stop()
 	var seen *corev1.Pod
+	problem := errSilent
 	termed := term.Done()
 	delay := newBackoff()
 	for {
@@ -99,11 +109,14 @@ func (h *handler) awaitEnd(ctx, term context.Context) *corev1.Pod {
 			return ended
 		})
 		if err == nil || ctx.Err() != nil || seen != nil && apierrors.IsNotFound(err) {
-			return seen
+			return seen, problem // That time is over is less news than what went before.
 		}
-		h.log.Warn("the pod is not seen", "error", err)
+		if problem = err; err.Error() == "" {
+			problem = fmt.Errorf("the API refuses it as %s", apierrors.ReasonForError(err)) // A proxy need not say more.
+		}
+		h.log.Warn("the pod is not seen", "error", problem)
 		if denied(err) && term.Err() != nil {
-			return seen // Who may not look need not go on when the main container has ended.
+			return seen, problem // Who may not look need not go on when the main container has ended.
 		}
 		if states > 1 || time.Since(begun) > longestPause {
 			delay = newBackoff() // The watch was one: its first state is that of a read.
@@ -134,7 +147,7 @@ func newAlarm(do func()) *time.Timer {
 
 // reportEnd has the time until the pod's grace period is over.
 func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
-	deadline := time.Now().Add(h.gracePeriod - reserve)
+	deadline := time.Now().Add(max(h.gracePeriod-reserve, time.Second))
 	if deleted := pod.DeletionTimestamp; deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
 		deadline = lastMoment(deleted)
 	}
@@ -180,7 +193,7 @@ func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 	}
 	run := h.collect(ctx, nil)
 	// What is read now is newer than what was watched.
-	if sight = h.sight(run); !sight.Inside {
+	if sight = report.SightOf(run, h.podName); !sight.Inside {
 		sight.Pod, sight.Inside = pod, true
 	}
 	outcome := sight.Outcome()

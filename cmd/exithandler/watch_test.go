@@ -117,7 +117,7 @@ func TestWatch(t *testing.T) {
 		before omapi.PipelineState
 		drop   bool
 		end    corev1.ContainerState
-		gone   bool
+		grace  string
 		want   string
 		cause  diagnostics.Category
 		step   string
@@ -130,6 +130,7 @@ func TestWatch(t *testing.T) {
 		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Scheduled": {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Brief":     {reason: "a grace period that is shorter than what is left of it for the container's own end", grace: "1", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
 		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
 	}
 	for name, tc := range cases {
@@ -149,7 +150,7 @@ func TestWatch(t *testing.T) {
 			}
 			api := newPodAPI(tc.job)
 			api.drop = tc.drop
-			environ := append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux))
+			environ := append(variablesOf(server, server.Token, identity.EnvGracePeriod+"="+tc.grace), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux))
 			cmd, out := command(t, environ, "watch")
 			require.NoError(t, cmd.Start())
 			if tc.before == "" {
@@ -191,7 +192,7 @@ func TestWatchThatCannotSee(t *testing.T) {
 		kube   http.Handler
 		log    string
 	}{
-		"Forbidden": {reason: "the service account has no Role", kube: forbidding(), log: "the pod is not seen"},
+		"Forbidden": {reason: "the service account has no Role", kube: forbidding(), log: "the pod was never seen: things"},
 		"None":      {reason: "there is no cluster", log: "the run is not watched"},
 	}
 	for name, tc := range cases {
@@ -206,10 +207,29 @@ func TestWatchThatCannotSee(t *testing.T) {
 			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 			_ = cmd.Wait() // The code says it.
 			assert.Less(t, time.Since(begun), patience)
+			assert.Equal(t, exitError, cmd.ProcessState.ExitCode(), tc.reason)
 			assert.Contains(t, out.String(), tc.log, tc.reason)
 			assert.Nil(t, server.Run(t, "svc.nightly", testRunID))
 		})
 	}
+}
+
+// TestWatchThatCannotQueue: a server that does not answer before the run starts takes none of the time of its end.
+func TestWatchThatCannotQueue(t *testing.T) {
+	t.Parallel()
+	server := omtest.Start(t, openmetadata.Options{})
+	server.Pipeline(t, "svc", "nightly")
+	server.Fault(t, admin.Fault{Kind: admin.FaultHang, Path: "pipelineStatus", Count: 1})
+	api := newPodAPI(newJob(noRetries))
+	cmd, out := command(t, append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux)), "watch")
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return server.Faults()[0].Hits == 1 }, patience, 10*time.Millisecond)
+	api.set(ended(0), nil)
+	require.Eventually(t, func() bool { return server.Run(t, "svc.nightly", testRunID) != nil }, queueTimeout/2, 10*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	_ = cmd.Wait() // The code says it.
+	assert.Equal(t, exitOK, cmd.ProcessState.ExitCode(), out)
+	assert.Equal(t, "success", server.Run(t, "svc.nightly", testRunID).State)
 }
 
 // TestAnnounce: the record is running before the process starts.
@@ -341,7 +361,8 @@ func TestAwaitEnd(t *testing.T) {
 			defer stop()
 			h := &handler{environment: &environment{podName: "p"}, log: slog.New(slog.DiscardHandler), kube: &watching{watch: tc.watch(stop)}}
 			begun := time.Now()
-			assert.NotNil(t, h.awaitEnd(ctx, term), tc.reason)
+			pod, _ := h.awaitEnd(ctx, term)
+			assert.NotNil(t, pod, tc.reason)
 			assert.Less(t, time.Since(begun), hurry, tc.reason)
 			require.NoError(t, ctx.Err())
 		})

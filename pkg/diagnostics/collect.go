@@ -104,13 +104,15 @@ func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	}
 	c.hidden.Wait()
 	run.Pods = make([]Pod, len(pods))
+	keep := MaxLogBytes
 	for i := range pods {
 		run.Pods[i] = newPod(&pods[i], c.redact)
 		for k := range run.Pods[i].Containers {
 			if i < maxAttempts {
-				c.logs(ctx, &wg, &run.Pods[i], &run.Pods[i].Containers[k])
+				c.logs(ctx, &wg, &run.Pods[i], &run.Pods[i].Containers[k], keep)
 			}
 		}
+		keep = olderLogBytes
 	}
 	wg.Wait()
 	run.sortEvents()

@@ -468,6 +468,25 @@ func TestLogOfManyBytes(t *testing.T) {
 	}
 }
 
+// TestLogsOfAttempts: the newest one's tells most, and a reporter has little memory.
+func TestLogsOfAttempts(t *testing.T) {
+	t.Parallel()
+	const attempts = 6
+	long := strings.Repeat("z", MaxLogBytes) + " the end"
+	server := &apiServer{job: newJob(), logs: map[string]string{}}
+	for i := range attempts {
+		pod := newPodObject(fmt.Sprint("p", i), i, terminated("ingestion", 1, "Error", ""))
+		server.pods, server.logs[pod.Name+"/ingestion"] = append(server.pods, pod), long
+	}
+	run := collect(t, server.start(t))
+	require.Len(t, run.Pods, attempts)
+	for i, want := range []int{MaxLogBytes, olderLogBytes, olderLogBytes, olderLogBytes, olderLogBytes, 0} {
+		log := run.Pods[i].Containers[0].Log
+		assert.Len(t, log, want, "attempt %d, newest first", i)
+		assert.True(t, want == 0 || strings.HasSuffix(log, " the end"), "the last words are kept")
+	}
+}
+
 func TestLogBeforeARestart(t *testing.T) {
 	t.Parallel()
 	status := running()

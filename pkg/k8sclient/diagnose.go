@@ -58,7 +58,7 @@ func (c *Client) Diagnose(ctx context.Context, reader diagnostics.Reader, name s
 		Namespace: c.config.Namespace, JobName: job.Name, Job: job,
 		Secrets: func(ctx context.Context) ([]string, error) { return c.SecretValues(ctx, fqn) },
 	})
-	out := &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: sight(run).Outcome(), Run: run}
+	out := &Diagnosis{FQN: fqn, RunID: report.RunIDOf(job), Verdict: run.Judge(), Outcome: report.SightOf(run, "").Outcome(), Run: run}
 	if c.om == nil {
 		return out, nil
 	}
@@ -102,7 +102,7 @@ func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter stri
 		return report.Result{}, fmt.Errorf("%w of run %s is left in namespace %s: there is nothing to report", ErrNoJob, diagnosis.RunID, c.config.Namespace)
 	}
 	finding := report.FindingOf(diagnosis.Run.Job, diagnosis.Outcome)
-	seen := sight(diagnosis.Run)
+	seen := report.SightOf(diagnosis.Run, "")
 	finding.Ended, finding.Superseded = seen.Ended(), seen.Superseded()
 	if !finding.Outcome.Final() && !finding.Ended.IsZero() {
 		return report.Result{}, nil // Whether it was the last attempt the Job has yet to say.
@@ -115,14 +115,6 @@ func (c *Client) Report(ctx context.Context, diagnosis *Diagnosis, reporter stri
 		finding.Step = &step
 	}
 	return report.Report(ctx, c.om, finding)
-}
-
-func sight(run *diagnostics.Run) report.Sight {
-	out := report.Sight{Job: run.Job, JobGone: run.JobGone}
-	if len(run.Pods) > 0 {
-		out.Pod = run.Pods[0].Object
-	}
-	return out
 }
 
 // isFQN tells a pipeline's name from a Job's and a run's: it has its service's in front.

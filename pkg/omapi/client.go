@@ -267,14 +267,15 @@ func eachOf(list *json.Decoder, each func(*json.Decoder) error) error {
 			continue // The list's opening, or what comes before its data.
 		}
 		if token, err = list.Token(); err != nil || token != json.Delim('[') {
-			return err
+			return err // The server says null for none.
 		}
 		for list.More() {
 			if err := each(list); err != nil {
 				return err
 			}
 		}
-		return nil
+		_, err = list.Token() // The closing bracket: what broke off after an element is not whole.
+		return err
 	}
 }
 

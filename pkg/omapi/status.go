@@ -249,6 +249,9 @@ func (c *Client) GetStatus(ctx context.Context, fqn, runID string) (*PipelineSta
 	if err := status.parse(text); err != nil {
 		return nil, c.notJSON(in, err)
 	}
+	if !strings.EqualFold(status.RunID, runID) {
+		return nil, c.notJSON(in, fmt.Errorf("it is the record of run %q", status.RunID)) // A proxy may answer in JSON too.
+	}
 	return &status, nil
 }
 

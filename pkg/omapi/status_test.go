@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -126,8 +127,8 @@ func TestPutKeepsWhatItDoesNotKnow(t *testing.T) {
 		},
 		"Nothing": {
 			reason: "what the server left out is not made up",
-			record: `{"timestamp":5}`,
-			want:   `{"timestamp":5,"pipelineState":"failed"}`,
+			record: `{"runId":"r","timestamp":5}`,
+			want:   `{"runId":"r","timestamp":5,"pipelineState":"failed"}`,
 		},
 		"Null": {
 			reason: "a server may say null instead of leaving out",
@@ -333,6 +334,51 @@ func TestAnswersAreBounded(t *testing.T) {
 			require.ErrorContains(t, err, "cannot read the status of run r of pipeline s.p")
 			require.ErrorContains(t, err, "the answer is larger than 32 MiB; delete the run's record")
 			assert.False(t, omapi.Retryable(err), "it does not become smaller")
+		})
+	}
+}
+
+// TestDamagedAnswers: what has the code of a success may be half of an answer, or another's.
+func TestDamagedAnswers(t *testing.T) {
+	t.Parallel()
+	const record = `{"runId":"` + existingRun + `","pipelineState":"running","timestamp":1}`
+	get := func(ctx context.Context, c *omapi.Client) error {
+		_, err := c.GetStatus(ctx, "s.p", strings.ToUpper(existingRun))
+		return err
+	}
+	list := func(ctx context.Context, c *omapi.Client) error {
+		_, err := c.ListStatuses(ctx, "s.p", 10)
+		return err
+	}
+	cases := map[string]struct {
+		reason string
+		call   func(context.Context, *omapi.Client) error
+		answer string
+		want   string
+	}{
+		"Record":   {reason: "the server may write a run's id in its own way", call: get, answer: record},
+		"Proxy":    {reason: "a proxy answers in its own JSON", call: get, answer: `{"code":200,"data":null}`, want: `it is the record of run ""`},
+		"Other":    {reason: "a cache mixes up two runs", call: get, answer: `{"runId":"other"}`, want: `it is the record of run "other"`},
+		"List":     {reason: "a whole list is taken", call: list, answer: `{"data":[` + record + `],"paging":{"total":1}}`},
+		"Empty":    {reason: "no run yet", call: list, answer: `{"data":[]}`},
+		"CutAfter": {reason: "it broke off after an element", call: list, answer: `{"data":[` + record, want: "EOF"},
+		"CutComma": {reason: "it broke off before the next", call: list, answer: `{"data":[` + record + `,`, want: "EOF"},
+		"CutFirst": {reason: "it broke off before the first", call: list, answer: `{"data":[`, want: "EOF"},
+		"Null":     {reason: "the server's word for it", call: list, answer: `{"data":null,"paging":{"total":0}}`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tc.answer)) }))
+			t.Cleanup(server.Close)
+			err := tc.call(t.Context(), newClient(t, server.URL, ""))
+			if tc.want == "" {
+				require.NoError(t, err, tc.reason)
+				return
+			}
+			require.ErrorContains(t, err, "the answer is not the JSON that OpenMetadata sends", tc.reason)
+			require.ErrorContains(t, err, tc.want, tc.reason)
+			assert.True(t, omapi.Retryable(err), tc.reason)
 		})
 	}
 }

@@ -95,12 +95,12 @@ func (r *run) mainStarted() time.Time {
 	return newest
 }
 
-// ended is when the last main container ended; zero where that is not known.
+// ended is by when the run had ended, all its attempts too; zero where that is not known.
 func (r *run) ended() time.Time {
-	var last time.Time
+	last := report.Sight{Job: r.job}.Ended()
 	for _, pod := range r.pods {
-		if main, ok := diagnostics.MainEnded(pod); ok && main.FinishedAt.After(last) {
-			last = main.FinishedAt.Time
+		if at := (report.Sight{Pod: pod}).Ended(); at.After(last) {
+			last = at
 		}
 	}
 	return last

@@ -114,7 +114,7 @@ func (r *Reconciler) tell(ctx context.Context, known, seen *run, outcome report.
 func (r *Reconciler) tellAttempt(ctx context.Context, known, seen *run, pod *corev1.Pod) error {
 	finding := report.FindingOf(seen.job, report.Undecided)
 	if finding.Superseded = seen.mainStarted(); pod.UID == seen.newest().UID {
-		finding.Superseded = time.Now()
+		finding.Superseded = report.EndOf(pod)
 	}
 	diagnosed := r.collect(ctx, seen)
 	for i := range diagnosed.Pods {

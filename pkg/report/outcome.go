@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"hash/fnv"
 	"strconv"
 	"time"
@@ -43,6 +44,22 @@ type Sight struct {
 	Pod *corev1.Pod
 	// Inside: the reporter is in the pod, whose end the Job's controller cannot have counted yet.
 	Inside bool
+}
+
+// SightOf is what a reporter in the pod of the name sees of a run; where it is none of the run's, the newest pod from
+// outside.
+func SightOf(run *diagnostics.Run, podName string) Sight {
+	out := Sight{Job: run.Job, JobGone: run.JobGone}
+	for i := range run.Pods {
+		if run.Pods[i].Name == podName {
+			out.Pod, out.Inside = run.Pods[i].Object, true
+			return out
+		}
+	}
+	if len(run.Pods) > 0 {
+		out.Pod = run.Pods[0].Object
+	}
+	return out
 }
 
 // OutcomeOf is what a Job alone says of its run.
@@ -89,26 +106,49 @@ func (s Sight) Ending() bool {
 	return ended || s.Pod != nil && s.Pod.DeletionTimestamp != nil
 }
 
-// Ended is when the pod's main container ended; zero where it has not.
+// Ended is by when the run had ended: its pod's main container, and the Job's failure that is decided; zero where neither
+// is known. A failure that stands is never older than an attempt that it ends, so that no late word on that supersedes it.
 func (s Sight) Ended() time.Time {
+	var last time.Time
 	if main, ok := s.Main(); ok {
-		return main.FinishedAt.Time
+		last = by(main.FinishedAt)
 	}
-	return time.Time{}
+	if s.Job == nil {
+		return last
+	}
+	for _, condition := range s.Job.Status.Conditions {
+		if at := by(condition.LastTransitionTime); fails(condition) && at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// by is the end of the second that Kubernetes tells, as it cuts times to whole ones: what came before is before, whatever
+// fraction its time has. Zero for a time that is not told.
+func by(at metav1.Time) time.Time {
+	if at.Unix() <= 0 {
+		return time.Time{}
+	}
+	return at.Add(time.Second)
 }
 
 // Superseded is for a finding of the outcome: a run's final state is of the pod's attempt; where another will come, none
-// is by now.
+// is by the attempt's end.
 func (s Sight) Superseded() time.Time {
 	switch outcome := s.Outcome(); {
 	case outcome.Final() && s.Pod != nil:
 		return diagnostics.MainStarted(s.Pod)
 	case outcome == Undecided && s.Inside && s.Ending():
-		return time.Now()
+		return EndOf(s.Pod)
 	default:
 		return time.Time{}
 	}
 }
+
+// EndOf is by when a pod's attempt had ended, in the pod's own time, which its workflow writes too; now, where that is not
+// known. However late it is reported, it is not after what comes next.
+func EndOf(pod *corev1.Pod) time.Time { return cmp.Or(Sight{Pod: pod}.Ended(), time.Now()) }
 
 // Main is how the pod's main container ended; false where it has not.
 func (s Sight) Main() (*corev1.ContainerStateTerminated, bool) {
@@ -127,18 +167,18 @@ func decided(job *batchv1.Job) Outcome {
 		return Stopped
 	}
 	for _, condition := range job.Status.Conditions {
-		if condition.Status != corev1.ConditionTrue {
-			continue
-		}
-		switch condition.Type {
-		case batchv1.JobComplete, batchv1.JobSuccessCriteriaMet:
-			return Complete
-		case batchv1.JobFailed, batchv1.JobFailureTarget:
+		switch {
+		case fails(condition):
 			return Failed
-		case batchv1.JobSuspended:
+		case condition.Status == corev1.ConditionTrue && (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobSuccessCriteriaMet):
+			return Complete
 		}
 	}
 	return Undecided
+}
+
+func fails(condition batchv1.JobCondition) bool {
+	return condition.Status == corev1.ConditionTrue && (condition.Type == batchv1.JobFailed || condition.Type == batchv1.JobFailureTarget)
 }
 
 // afterFailure is what the Job's controller will make of the pod's failure.

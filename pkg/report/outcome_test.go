@@ -106,7 +106,7 @@ func TestOutcome(t *testing.T) {
 		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
 	}
 
-	const started, by = "started", "now" // What Superseded is.
+	const started, by, ended = "started", "now", "ended" // What Superseded is.
 	cases := map[string]struct {
 		reason     string
 		sight      Sight
@@ -135,12 +135,12 @@ func TestOutcome(t *testing.T) {
 		"Done":             {reason: "the Job will complete", sight: Sight{Job: job(), Pod: pod(exit(0)), Inside: true}, want: Complete, superseded: started},
 		"DoneOutside":      {reason: "from outside the Job is waited for", sight: Sight{Job: job(), Pod: pod(exit(0))}, want: Undecided},
 		"FailedOutside":    {reason: "it may have counted the failure already", sight: Sight{Job: job(last), Pod: pod(exit(1))}, want: Undecided},
-		"Retry":            {reason: "another attempt will come", sight: Sight{Job: job(), Pod: pod(exit(1)), Inside: true}, want: Undecided, superseded: by},
+		"Retry":            {reason: "another attempt will come", sight: Sight{Job: job(), Pod: pod(exit(1)), Inside: true}, want: Undecided, superseded: ended},
 		"Last":             {reason: "the retries are used up", sight: Sight{Job: job(last), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
 		"LastUncounted":    {reason: "also those that are about to be counted", sight: Sight{Job: job(uncounted), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
-		"SixByDefault":     {reason: "Kubernetes' own limit", sight: Sight{Job: job(byDefault), Pod: pod(exit(1)), Inside: true}, want: Undecided, superseded: by},
-		"Suspended":        {reason: "a Job that waits goes on later", sight: Sight{Job: job(last, suspended), Pod: pod(exit(143)), Inside: true}, want: Undecided, superseded: by},
-		"Drained":          {reason: "a disruption is no failure of the run's", sight: Sight{Job: job(ignoring), Pod: pod(exit(143), disrupted), Inside: true}, want: Undecided, superseded: by},
+		"SixByDefault":     {reason: "Kubernetes' own limit", sight: Sight{Job: job(byDefault), Pod: pod(exit(1)), Inside: true}, want: Undecided, superseded: ended},
+		"Suspended":        {reason: "a Job that waits goes on later", sight: Sight{Job: job(last, suspended), Pod: pod(exit(143)), Inside: true}, want: Undecided, superseded: ended},
+		"Drained":          {reason: "a disruption is no failure of the run's", sight: Sight{Job: job(ignoring), Pod: pod(exit(143), disrupted), Inside: true}, want: Undecided, superseded: ended},
 		"FailedUndrained":  {reason: "another failure counts", sight: Sight{Job: job(ignoring), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
 		"Deleting":         {reason: "the pod will end", sight: Sight{Job: job(), Pod: pod(runs, leaving), Inside: true}, want: Undecided, superseded: by},
 		"DeletingLast":     {reason: "and with it the run", sight: Sight{Job: job(last), Pod: pod(runs, leaving), Inside: true}, want: Failed, superseded: started},
@@ -156,11 +156,52 @@ func TestOutcome(t *testing.T) {
 			switch tc.superseded {
 			case started:
 				assert.Equal(t, now.Time, superseded, tc.reason)
+			case ended:
+				assert.Equal(t, now.Add(time.Second), superseded, tc.reason)
 			case by:
 				assert.WithinRange(t, superseded, now.Time, time.Now(), tc.reason)
 			default:
 				assert.Zero(t, superseded, tc.reason)
 			}
+		})
+	}
+}
+
+// TestEnded: what stands after an attempt is not older than what is said of it, in whole seconds too.
+func TestEnded(t *testing.T) {
+	t.Parallel()
+	at := func(seconds int64) metav1.Time { return metav1.Unix(seconds, 0) }
+	pod := func(finished metav1.Time) *corev1.Pod {
+		return &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
+			State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, FinishedAt: finished}},
+		}}}}
+	}
+	job := func(kind batchv1.JobConditionType, status corev1.ConditionStatus, since metav1.Time) *batchv1.Job {
+		return &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: status, LastTransitionTime: since}}}}
+	}
+	cases := map[string]struct {
+		reason string
+		sight  Sight
+		want   int64
+	}{
+		"Nothing":     {reason: "it has not ended"},
+		"Pod":         {reason: "at some time of that second", sight: Sight{Pod: pod(at(100))}, want: 101},
+		"FailedLater": {reason: "the Job's word comes after its last attempt", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionTrue, at(103)), Pod: pod(at(100))}, want: 104},
+		"Deadline":    {reason: "it ends pods that take their time", sight: Sight{Job: job(batchv1.JobFailureTarget, corev1.ConditionTrue, at(100)), Pod: pod(at(130))}, want: 131},
+		"NoPod":       {reason: "a pod may be gone", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionTrue, at(103))}, want: 104},
+		"NotFailed":   {reason: "a condition that is false is no end", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionFalse, at(103)), Pod: pod(at(100))}, want: 101},
+		"Complete":    {reason: "a success ends with its process", sight: Sight{Job: job(batchv1.JobComplete, corev1.ConditionTrue, at(103)), Pod: pod(at(100))}, want: 101},
+		"Untold":      {reason: "a kubelet that has lost a container does not know when it ended", sight: Sight{Pod: pod(metav1.Time{})}},
+		"1970":        {reason: "nor does a runtime that says so", sight: Sight{Pod: pod(at(0))}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tc.want == 0 {
+				assert.Zero(t, tc.sight.Ended(), tc.reason)
+				return
+			}
+			assert.Equal(t, tc.want, tc.sight.Ended().Unix(), tc.reason)
 		})
 	}
 }

@@ -16,8 +16,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
@@ -34,6 +38,8 @@ type history struct {
 	killed    bool
 	// last is when the workflow's last write comes: before the end is reported, at the same time, or after.
 	last string
+	// stale: a report that a retry will come resumes after the end.
+	stale bool
 	// fault disturbs the reporters; empty for none.
 	fault admin.Fault
 }
@@ -62,8 +68,8 @@ func randomHistory(r *rand.Rand) history {
 	}
 	h := history{
 		queued: oneIn(2), duplicated: oneIn(8), waiting: oneIn(3), killed: oneIn(3), reporters: 1 + r.IntN(4),
-		outcome: []Outcome{Complete, Failed, Stopped}[r.IntN(3)],
-		last:    []string{before, before, meanwhile, after}[r.IntN(4)], fault: faults[r.IntN(len(faults))],
+		outcome: []Outcome{Complete, Failed, Stopped, Lost}[r.IntN(4)], stale: oneIn(2),
+		last: []string{before, before, meanwhile, after}[r.IntN(4)], fault: faults[r.IntN(len(faults))],
 	}
 	for range 1 + r.IntN(3) {
 		a := attemptHistory{announced: oneIn(2), seen: !oneIn(4)}
@@ -75,6 +81,10 @@ func randomHistory(r *rand.Rand) history {
 		}
 		h.attempts = append(h.attempts, a)
 	}
+	if h.outcome == Lost {
+		// Only what a record shows to go on is looked for.
+		h.queued, h.attempts = true, h.attempts[:1]
+	}
 	return h
 }
 
@@ -85,6 +95,8 @@ func (h *history) want(written omapi.PipelineState) omapi.PipelineState {
 		return omapi.StateFailed
 	case written.Terminal():
 		return written
+	case h.outcome == Lost:
+		return omapi.StateFailed
 	case h.outcome == Complete:
 		return omapi.StateSuccess
 	default:
@@ -197,6 +209,7 @@ func (p *player) play(t *testing.T, r *rand.Rand) {
 		p.report(ctx, t, p.finding(Waiting, 0, nil))
 	}
 	var began int64
+	var stale Finding
 	final := len(p.attempts) - 1
 	for i, attempt := range p.attempts {
 		began, p.stored = p.tick(), none
@@ -210,16 +223,54 @@ func (p *player) play(t *testing.T, r *rand.Rand) {
 		for _, state := range writes {
 			p.write(ctx, t, i, state)
 		}
+		ended := p.tick() + r.Int64N(1000)
+		retried := p.seen(Sight{Job: &batchv1.Job{}, Pod: attemptOf(began, ended), Inside: true}, &omapi.StepSummary{Name: fmt.Sprint("Pod Diagnostics: p", i)})
 		if i < final && attempt.seen {
-			p.report(ctx, t, p.finding(Undecided, p.tick(), &omapi.StepSummary{Name: fmt.Sprint("Pod Diagnostics: p", i)}))
+			p.report(ctx, t, retried)
+		}
+		if i < final || p.outcome == Failed && p.stored != omapi.StateFailed {
+			// Of the last attempt too, by who had not seen that it was the last; but what its own workflow wrote of it
+			// cannot be told from what that of an attempt before a retry did.
+			stale = retried
+		}
+		if i == final {
+			p.end(ctx, t, p.ending(began, ended), stale, r)
 		}
 	}
+}
+
+// ending is what is reported of the end, which the Job's controller decides in the same second as the last attempt ends.
+func (p *player) ending(began, ended int64) Finding {
 	var step *omapi.StepSummary
 	if p.outcome != Complete {
 		step = diagnosis()
 	}
-	p.end(ctx, t, p.finding(p.outcome, began, step), r)
+	job := &batchv1.Job{}
+	switch p.outcome {
+	case Lost:
+		return p.finding(Lost, 0, step)
+	case Stopped:
+		job.Annotations = map[string]string{identity.AnnotationStopRequested: "2026-01-02T03:04:05Z"}
+	case Failed, Complete:
+		kind := map[Outcome]batchv1.JobConditionType{Failed: batchv1.JobFailed, Complete: batchv1.JobComplete}[p.outcome]
+		job.Status.Conditions = []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: wholeSeconds(ended)}}
+	case Waiting, Undecided: // No end.
+	}
+	return p.seen(Sight{Job: job, Pod: attemptOf(began, ended)}, step)
 }
+
+func (p *player) seen(sight Sight, step *omapi.StepSummary) Finding {
+	return Finding{FQN: p.fqn, RunID: p.runID, Timestamp: p.first, Outcome: sight.Outcome(), Ended: sight.Ended(), Superseded: sight.Superseded(), Step: step}
+}
+
+// attemptOf is a pod as the kubelet tells its end.
+func attemptOf(began, ended int64) *corev1.Pod {
+	return &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
+		Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, StartedAt: wholeSeconds(began), FinishedAt: wholeSeconds(ended)},
+	}}}}}
+}
+
+func wholeSeconds(ms int64) metav1.Time { return metav1.Unix(ms/1000, 0) }
 
 // begin makes the record, or leaves that to others.
 func (p *player) begin(ctx context.Context, t *testing.T) {
@@ -241,7 +292,7 @@ func (p *player) begin(ctx context.Context, t *testing.T) {
 }
 
 // end reports the end, by several at once, and checks what became of the record.
-func (p *player) end(ctx context.Context, t *testing.T, finding Finding, r *rand.Rand) {
+func (p *player) end(ctx context.Context, t *testing.T, finding, stale Finding, r *rand.Rand) {
 	t.Helper()
 	final := len(p.attempts) - 1
 	writes := p.attempts[final].writes
@@ -277,6 +328,9 @@ func (p *player) end(ctx context.Context, t *testing.T, finding Finding, r *rand
 		assert.Contains(t, []omapi.PipelineState{p.want(p.stored), p.want(earlier)}, result.State, "%+v", p.history)
 	} else {
 		assert.Equal(t, p.want(p.stored), result.State, "%+v", p.history)
+	}
+	if p.stale && stale.Outcome != "" {
+		assert.Equal(t, result.State, p.report(ctx, t, stale).State, "a late word on an attempt flips nothing: %+v", p.history)
 	}
 	written := len(p.server.Run(t, p.fqn, p.runID).Writes)
 	assert.Equal(t, Result{State: result.State}, p.report(ctx, t, finding), "nothing is missing: %+v", p.history)

@@ -171,21 +171,32 @@ func (r *reporter) read(ctx context.Context) (record *omapi.PipelineStatus, lost
 	} else if record, err = getStatus(ctx, r.server, r.finding.FQN, r.finding.RunID); err != nil {
 		return nil, false, err
 	}
-	switch {
-	case record == nil:
+	if record == nil {
 		return r.seen, r.seen != nil, nil
-	case r.repaired != nil && lacks(record, r.repaired):
-		return r.repaired, true, nil
+	}
+	if r.repaired != nil {
+		record, lost = restore(record, r.repaired)
 	}
 	r.seen = record
-	return record, false, nil
+	return record, lost, nil
 }
 
-// lacks says that a record does not have all that one had which was in its place.
-func lacks(record, before *omapi.PipelineStatus) bool {
-	return record.Config == nil && before.Config != nil || slices.ContainsFunc(before.Steps, func(step omapi.Step) bool {
-		return !slices.ContainsFunc(record.Steps, func(s omapi.Step) bool { return s.Name == step.Name })
+// restore gives a record what it lacks of the one that was in its place, and says whether that is anything. What it has
+// stays: it may be newer.
+func restore(record, before *omapi.PipelineStatus) (*omapi.PipelineStatus, bool) {
+	steps := slices.DeleteFunc(slices.Clone(before.Steps), func(step omapi.Step) bool {
+		return slices.ContainsFunc(record.Steps, func(s omapi.Step) bool { return s.Name == step.Name })
 	})
+	withoutConfig := record.Config == nil && before.Config != nil
+	if len(steps) == 0 && !withoutConfig {
+		return record, false
+	}
+	whole := *record
+	whole.Steps = slices.Concat(steps, record.Steps) // The newest is the last.
+	if withoutConfig {
+		whole.Config = before.Config
+	}
+	return &whole, true
 }
 
 // getStatus gives nil for a run that has no record.

@@ -707,6 +707,42 @@ func TestRepairIsDoneOnceItIsBegun(t *testing.T) {
 	}
 }
 
+// TestRepairKeepsWhatIsNewer: a workflow that read nothing between deletion and writing writes a record without the steps
+// that were there, which is newer all the same.
+func TestRepairKeepsWhatIsNewer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, openmetadata.Options{})
+	w.duplicate(t)
+	sink := map[string]any{"name": "Sink", "records": 9.0}
+	newer := map[string]any{
+		"pipelineState": "partialSuccess", "endDate": started + 5, "config": map[string]any{"a": 2.0},
+		"status": []any{sink},
+	}
+	var deleted, written atomic.Bool
+	client := w.through(t, func(rw http.ResponseWriter, req *http.Request) {
+		w.ServeHTTP(rw, req)
+		switch {
+		case req.Method == http.MethodDelete:
+			deleted.Store(true)
+		case req.Method == http.MethodPut && deleted.Load() && written.CompareAndSwap(false, true):
+			newer["timestamp"] = w.record(t)["timestamp"]
+			w.write(t, newer) //nolint:contextcheck // Another client.
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	result, err := reportWith(ctx, client, w.finding(Complete), impatient())
+	require.NoError(t, err)
+	assert.Equal(t, omapi.StatePartialSuccess, result.State)
+	got := w.record(t)
+	assert.Equal(t, "partialSuccess", got["pipelineState"])
+	assert.InDelta(t, started+5, got["endDate"], 0)
+	assert.Equal(t, newer["config"], got["config"])
+	older, ok := workflowRecord("running")["status"].([]any)
+	require.True(t, ok)
+	assert.Equal(t, append(older, sink), got["status"], "nothing of either is lost")
+}
+
 // TestGapOfARepair: another reporter's repair is not taken for a run without record, or for a timestamp that is taken.
 func TestGapOfARepair(t *testing.T) {
 	t.Parallel()
