@@ -109,7 +109,9 @@ func (e *Error) hint() string {
 		return "the object is not valid; look for the parameter that the message names: pipelinectl config"
 	case apierrors.IsTooManyRequests(e.Err):
 		return "the API server limits requests, try again later"
-	case apierrors.ReasonForError(e.Err) == metav1.StatusReasonUnknown && !errors.Is(e.Err, context.DeadlineExceeded):
+	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
+		return "" // It was the command that ended.
+	case apierrors.ReasonForError(e.Err) == metav1.StatusReasonUnknown:
 		return "check that the cluster is reachable: kubectl get namespace " + e.Namespace
 	default:
 		return ""

@@ -174,7 +174,7 @@ func TestRunWhoseAnswerIsLost(t *testing.T) {
 	}{
 		"Made":   {reason: "it runs, and that is told", made: true, state: "queued"},
 		"Unmade": {reason: "it does not run", state: "failed", err: "request timed out"},
-		"Unread": {reason: "whether it runs is not known, so it is not said to have failed", made: true, unread: true, state: "queued", err: "whether Job om-job-nightly-"},
+		"Unread": {reason: "whether it runs is not known, so it is not said to have failed", made: true, unread: true, state: "queued", err: "is not known; where it is not wanted, kubectl delete job om-job-nightly-"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
