@@ -133,4 +133,9 @@ func TestStatusOfSeveral(t *testing.T) {
 	var one k8sclient.PipelineStatus
 	require.NoError(t, json.Unmarshal([]byte(got.out), &one), "of one that is named it is no list")
 	assert.Equal(t, "svc.a", one.FQN)
+
+	got = execute(append([]string{"status", "svc.a", "svc.b"}, base...)...)
+	require.Equal(t, 0, got.code, got.errOut)
+	const a = "Pipeline:  svc.a\nSchedule:  on demand\nRuns:      none\n"
+	assert.Equal(t, a+"\n"+strings.Replace(a, "svc.a", "svc.b", 1), got.out, "a blank line is between two")
 }
