@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -185,7 +186,11 @@ func isLocal(address string) bool {
 	return parsed.Hostname() == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
-var errNoCluster = errors.New("no Kubernetes cluster is configured: there is no kubeconfig in ~/.kube/config, and this is no pod; set KUBECONFIG or give --kubeconfig")
+// noCluster names the files that were looked for: those of KUBECONFIG, or kubectl's own.
+func noCluster() error {
+	files := clientcmd.NewDefaultClientConfigLoadingRules().GetLoadingPrecedence()
+	return fmt.Errorf("no Kubernetes cluster is configured: there is no kubeconfig in %s, and this is no pod; set KUBECONFIG or give --kubeconfig", strings.Join(files, ", "))
+}
 
 var errDisabled = errors.New("the pipeline service client is disabled: enabled is false in the configuration")
 
@@ -217,7 +222,7 @@ func (c *connection) reader() (diagnostics.Reader, error) {
 func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, *rest.Config, error) {
 	config, err := g.restConfig(parameters)
 	if clientcmd.IsEmptyConfig(err) {
-		return nil, nil, errNoCluster
+		return nil, nil, noCluster()
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("no Kubernetes cluster is configured: %w; set KUBECONFIG or give --kubeconfig", err)

@@ -96,6 +96,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // The second interrupt ends at once.
 
+	stderr = &console{out: stderr}
 	name := commandName(os.Args[0])
 	c := cli{globals: globals{stderr: stderr}}
 	exited := -1

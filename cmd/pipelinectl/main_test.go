@@ -415,6 +415,20 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+func TestNoClusterNamesTheFiles(t *testing.T) {
+	for name, tc := range map[string]struct{ reason, variable, want string }{
+		"Variable": {reason: "the file that is missing is the one that was named", variable: "/does/not/exist", want: "there is no kubeconfig in /does/not/exist, and"},
+		"Several":  {reason: "any of them would have done", variable: "/not/here:/not/there", want: "there is no kubeconfig in /not/here, /not/there, and"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("KUBECONFIG", tc.variable)
+			got := execute("list")
+			assert.Equal(t, exitError, got.code)
+			assert.Contains(t, got.errOut, tc.want, tc.reason)
+		})
+	}
+}
+
 // TestContextOfAKubeconfigInTheConfiguration: a wrong cluster is no place for delete --all.
 func TestContextOfAKubeconfigInTheConfiguration(t *testing.T) {
 	t.Parallel()

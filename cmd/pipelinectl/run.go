@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -48,12 +47,7 @@ func (cmd *runCmd) Run(ctx context.Context, g *globals, s streams) error {
 			return usageError{errNoCurrentToken}
 		}
 	}
-	var told sync.Mutex // Of what many runs write to standard error.
-	tell := func(line string) {
-		told.Lock()
-		defer told.Unlock()
-		fmt.Fprintln(s.err, line)
-	}
+	tell := func(line string) { fmt.Fprintln(s.err, line) }
 	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, operation[*started]{
 		doing: "starting", done: "started", single: true, need: need{server: true, endless: cmd.Wait, makes: true}, dryRun: cmd.DryRun,
 		work: func(ctx context.Context, c *connection, fqn string) (*started, error) {

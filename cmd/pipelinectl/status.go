@@ -17,7 +17,7 @@ type statusCmd struct {
 // Run shows the pipelines.
 func (cmd *statusCmd) Run(ctx context.Context, g *globals, s streams) error {
 	return onEach(ctx, g, s, &cmd.targets, cmd.outputFlag, operation[*k8sclient.PipelineStatus]{
-		doing: "reading", single: true,
+		doing: "reading", single: true, apart: true,
 		work: func(ctx context.Context, c *connection, fqn string) (*k8sclient.PipelineStatus, error) {
 			return c.pipelines.Status(ctx, fqn)
 		},

@@ -96,6 +96,8 @@ type operation[R any] struct {
 	show func(R) (data any, name, text string)
 	// single: of one pipeline that is named the data is the result itself, as kubectl get has it.
 	single bool
+	// apart: a text is of several lines, so that a blank one goes between two.
+	apart bool
 }
 
 // onEach connects, does the work for each target, and prints the results.
@@ -117,16 +119,16 @@ func onEach[R any](ctx context.Context, g *globals, s streams, t *targets, flag 
 	}
 	results, failed := forEachShown(ctx, s, op.doing, names, func(ctx context.Context, fqn string) (R, error) { return op.work(ctx, c, fqn) })
 	list := make([]any, len(results))
-	v := view{data: list}
+	texts := make([]string, len(results))
+	v := view{data: list, names: make([]string, len(results))}
 	for i, result := range results {
-		data, name, text := op.show(result)
-		list[i] = data
-		v.names = append(v.names, name)
-		if i > 0 {
-			v.text += "\n"
-		}
-		v.text += text
+		list[i], v.names[i], texts[i] = op.show(result)
 	}
+	separator := "\n"
+	if op.apart {
+		separator = "\n\n"
+	}
+	v.text = strings.Join(texts, separator)
 	if op.single && len(t.Pipelines) == 1 && len(list) == 1 {
 		v.data = list[0]
 	}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -24,9 +27,14 @@ func deployedPipelines(t *testing.T) http.Handler {
 			"data":     map[string]string{"pipeline": `{"name":"` + name + `","fullyQualifiedName":"svc.` + name + `","pipelineType":"metadata"}`},
 		}
 	}
+	secret := map[string]any{
+		"apiVersion": "v1", "kind": "Secret",
+		"metadata": map[string]any{"name": "om-secret-a", "annotations": map[string]string{"pipelines.openmetadata.org/fqn": "svc.a"}},
+	}
 	lists := map[string]map[string]any{
 		"configmaps": {"apiVersion": "v1", "kind": "ConfigMapList", "items": []any{configMap("a"), configMap("b")}},
 		"cronjobs":   {"apiVersion": "batch/v1", "kind": "CronJobList", "items": []any{}},
+		"secrets":    {"apiVersion": "v1", "kind": "SecretList", "items": []any{secret}},
 		"jobs":       {"apiVersion": "batch/v1", "kind": "JobList", "items": []any{}},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -35,6 +43,9 @@ func deployedPipelines(t *testing.T) http.Handler {
 		answer := lists[last]
 		if name, ok := strings.CutPrefix(last, "om-config-"); ok && (name == "a" || name == "b") {
 			answer = configMap(name)
+		}
+		if last == "om-secret-a" {
+			answer = secret
 		}
 		if answer == nil {
 			refusing(apierrors.NewNotFound(schema.GroupResource{Resource: "things"}, last)).ServeHTTP(w, req)
@@ -63,6 +74,49 @@ func TestDryRunChangesNothing(t *testing.T) {
 	}
 }
 
+// TestDeleteThatFails: what is still there is not said to be deleted.
+func TestDeleteThatFails(t *testing.T) {
+	t.Parallel()
+	forbidden := refusing(apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "x", errors.New(`User "me" cannot delete resource "configmaps"`)))
+	for name, tc := range map[string]struct {
+		reason  string
+		failing string
+		want    string
+		inPart  bool
+	}{
+		"AtTheEnd":  {reason: "what is gone is named", failing: "om-config-a", inPart: true, want: "pipeline svc.a is deleted in part, removed: Secret/om-secret-a; then: cannot delete ConfigMap om-config-a"},
+		"AtTheHead": {reason: "nothing is gone", failing: "om-secret-a", want: "cannot delete Secret om-secret-a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reads := deployedPipelines(t)
+			for _, output := range []string{"table", "name"} {
+				var gone sync.Map
+				kube := kubeconfig(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+					_, missing := gone.Load(req.URL.Path)
+					switch {
+					case missing:
+						refusing(apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, "x")).ServeHTTP(w, req)
+					case req.Method != http.MethodDelete:
+						reads.ServeHTTP(w, req)
+					case strings.HasSuffix(req.URL.Path, tc.failing):
+						forbidden.ServeHTTP(w, req)
+					default:
+						gone.Store(req.URL.Path, true)
+						w.Header().Set("Content-Type", "application/json")
+						fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Success"}`)
+					}
+				}))
+				got := execute("delete", "svc.a", "--openmetadata-url", "http://om.invalid/api", "--kubeconfig", kube, "-o", output)
+				assert.Equal(t, exitAuth, got.code, got.errOut)
+				assert.Empty(t, got.out, tc.reason)
+				assert.Contains(t, got.errOut, tc.want, tc.reason)
+				assert.Equal(t, tc.inPart, strings.Contains(got.errOut, "in part"), tc.reason)
+			}
+		})
+	}
+}
+
 func TestStatusOfSeveral(t *testing.T) {
 	t.Parallel()
 	// No address of OpenMetadata: what Kubernetes knows is shown.
@@ -79,4 +133,9 @@ func TestStatusOfSeveral(t *testing.T) {
 	var one k8sclient.PipelineStatus
 	require.NoError(t, json.Unmarshal([]byte(got.out), &one), "of one that is named it is no list")
 	assert.Equal(t, "svc.a", one.FQN)
+
+	got = execute(append([]string{"status", "svc.a", "svc.b"}, base...)...)
+	require.Equal(t, 0, got.code, got.errOut)
+	const a = "Pipeline:  svc.a\nSchedule:  on demand\nRuns:      none\n"
+	assert.Equal(t, a+"\n"+strings.Replace(a, "svc.a", "svc.b", 1), got.out, "a blank line is between two")
 }

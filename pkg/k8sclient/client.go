@@ -56,6 +56,7 @@ type Client struct {
 	// that failed for a reason that may pass.
 	conflicts, transient wait.Backoff
 	killReserve          time.Duration
+	followPatience       time.Duration
 }
 
 // New checks the configuration and makes a client; it does not connect. It needs a real client of Kubernetes, such as that of
@@ -67,7 +68,9 @@ func New(kube kubernetes.Interface, om *omapi.Client, config Config) (*Client, e
 	}
 	conflicts := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Steps: 1 << 10, Cap: time.Second}
 	transient := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 4, Jitter: 0.2, Steps: attempts}
-	return &Client{kube: kube, om: om, config: config, conflicts: conflicts, transient: transient, killReserve: killReserve}, nil
+	return &Client{
+		kube: kube, om: om, config: config, conflicts: conflicts, transient: transient, killReserve: killReserve, followPatience: followPatience,
+	}, nil
 }
 
 // Error is a call to Kubernetes that failed.
@@ -106,7 +109,9 @@ func (e *Error) hint() string {
 		return "the object is not valid; look for the parameter that the message names: pipelinectl config"
 	case apierrors.IsTooManyRequests(e.Err):
 		return "the API server limits requests, try again later"
-	case apierrors.ReasonForError(e.Err) == metav1.StatusReasonUnknown && !errors.Is(e.Err, context.DeadlineExceeded):
+	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
+		return "" // It was the command that ended.
+	case apierrors.ReasonForError(e.Err) == metav1.StatusReasonUnknown:
 		return "check that the cluster is reachable: kubectl get namespace " + e.Namespace
 	default:
 		return ""

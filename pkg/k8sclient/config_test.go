@@ -50,6 +50,26 @@ func TestLoadConfigTakes(t *testing.T) {
 				c.NodeSelector = map[string]string{"disk": "ssd"}
 			},
 		},
+		"Literal": {
+			reason: "$${ is for what the pod's own shell is to expand, also beside a reference",
+			file: "pipelineServiceClientConfiguration:\n  parameters:\n" +
+				"    extraEnvVars: ['CMD:echo $${HOME} ${OM_HOST} $$', 'ALONE:$${HOME}', 'OPEN:$${', 'NESTED:${A:-$${HOME}}', 'MONEY:$HOME']\n",
+			environ: []string{"OM_HOST=om", "HOME=/root"},
+			want: func(c *Config) {
+				c.ExtraEnvVars = []corev1.EnvVar{
+					{Name: "CMD", Value: "echo ${HOME} om $$"}, {Name: "ALONE", Value: "${HOME}"}, {Name: "OPEN", Value: "${"},
+					{Name: "NESTED", Value: "${HOME}"}, {Name: "MONEY", Value: "$HOME"},
+				}
+			},
+		},
+		"NotInTheFile": {
+			reason: "a shell has expanded a variable and a flag already where it was asked to", environ: []string{"K8S_POD_ANNOTATIONS=a=${HOME}", "HOME=/root"},
+			flags: []string{"extraEnvVars=CMD:echo ${HOME} $${HOME}"},
+			want: func(c *Config) {
+				c.PodAnnotations = map[string]string{"a": "${HOME}"}
+				c.ExtraEnvVars = []corev1.EnvVar{{Name: "CMD", Value: "echo ${HOME} $${HOME}"}}
+			},
+		},
 		"Server": {
 			reason: "how the pods reach the server, with the keys of older servers, and those that are not ours",
 			file: "pipelineServiceClientConfiguration:\n  apiEndpoint: http://localhost:8080\n  healthCheckInterval: 300\n  logStorageConfiguration: {type: default}\n" +

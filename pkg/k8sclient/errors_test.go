@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -36,6 +37,7 @@ func TestHints(t *testing.T) {
 		"TooManyRequests": {reason: "429", err: apierrors.NewTooManyRequests("no", 1), want: "the API server limits requests"},
 		"NoAnswer":        {reason: "no status at all", err: errors.New("connection refused"), want: "check that the cluster is reachable"},
 		"Deadline":        {reason: "the command's own", err: context.DeadlineExceeded},
+		"Cancelled":       {reason: "the person's own", err: &url.Error{Op: "Get", URL: "https://k", Err: context.Canceled}},
 		"ServerError":     {reason: "nothing is known to do", err: apierrors.NewInternalError(errors.New("etcd is away"))},
 	}
 	for name, tc := range cases {

@@ -22,8 +22,8 @@ import (
 
 const (
 	followInterval = 500 * time.Millisecond
-	// unreachableAfter is how long a follower asks again where the API server does not answer.
-	unreachableAfter = time.Minute
+	// followPatience is how long a follower asks again where the API server does not answer.
+	followPatience = time.Minute
 )
 
 // follow copies the log of the attempt that is asked for; where none is, of the newest and of those that come after it.
@@ -75,7 +75,7 @@ func (f *follower) poll(ctx context.Context) (bool, error) {
 		return false, err
 	case f.failing.IsZero():
 		f.failing = time.Now()
-	case time.Since(f.failing) > unreachableAfter:
+	case time.Since(f.failing) > f.client.followPatience:
 		return false, err
 	}
 	return false, nil
@@ -137,6 +137,7 @@ func (f *follower) read(ctx context.Context, pod *corev1.Pod, number int) error 
 		return err
 	}
 	defer func() { _ = stream.Close() }()
+	f.failing = time.Time{} // Whatever becomes of the stream, the API server answers.
 	if err := f.use(pod.Name, number); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -89,6 +90,42 @@ func TestFollowGoesOn(t *testing.T) {
 			assert.Equal(t, []string{" 9", "2026-01-02T03:04:05Z ", "2026-01-02T03:04:05Z "}, since, "it goes on where it was")
 		})
 	}
+}
+
+// TestFollowOutlastsBreaks: streams that break off are no API server that is away, however long after each other.
+func TestFollowOutlastsBreaks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.client.followPatience = time.Nanosecond // Any two breaks are further apart.
+	run, job := w.start(t)
+	w.end(run.JobName, batchv1.JobComplete)
+	w.addPod(t, "p", job, 1, endedPod())
+	streams := 0
+	w.kube.logReader = func(string, url.Values) (string, bool) {
+		streams++
+		return line1 + line2, streams < 3
+	}
+	out, err := w.follow(t, LogOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, "one\ntwo <redacted>\n", out)
+	assert.Equal(t, 3, streams)
+}
+
+// TestFollowGivesUp where nothing is answered for longer than it has patience.
+func TestFollowGivesUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.client.followPatience = time.Nanosecond
+	_, job := w.start(t)
+	w.addPod(t, "p", job, 1, runningPod())
+	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+		if strings.HasSuffix(req.URL.Path, "/log") {
+			return apierrors.NewInternalError(errors.New("etcd is away"))
+		}
+		return nil
+	})
+	_, err := w.follow(t, LogOptions{})
+	require.ErrorContains(t, err, "etcd is away")
 }
 
 func TestFollowWithTimestamps(t *testing.T) {

@@ -142,7 +142,10 @@ func (l *loader) file(path string) error {
 		return fmt.Errorf("%s: className is %v, another client's configuration; ours is %s", path, class, clientClass)
 	}
 	l.take(outer, source, besideParameters)
-	inner := l.expand(outer["parameters"], "parameters")
+	inner := outer["parameters"]
+	if text, ok := inner.(string); ok { // What is below it is expanded as it is taken, once.
+		inner = l.expandText(text, "parameters")
+	}
 	if inner == nil {
 		return nil
 	}
@@ -293,8 +296,9 @@ func (l *loader) nearest(name string, distance int, nameOf func(parameter) strin
 	return "; did you mean " + best + "?"
 }
 
-// expand replaces references to variables in a value and below it: ${NAME} or ${NAME:-default}, as OpenMetadata's server
-// has them in its configuration.
+// expand replaces references to variables in a value and below it: ${NAME} or ${NAME:-default}, and $${ by ${, as
+// OpenMetadata's server does in its configuration, extraEnvVars too: one file means the same to both. Flags and variables
+// are taken as they are.
 func (l *loader) expand(value any, path string) any {
 	switch v := value.(type) {
 	case string:
@@ -320,6 +324,11 @@ func (l *loader) expand(value any, path string) any {
 func (l *loader) expandText(text, path string) any {
 	var out strings.Builder
 	for rest := text; ; {
+		if before, after, ok := strings.Cut(rest, "${"); ok && strings.HasSuffix(before, "$") {
+			out.WriteString(before + "{")
+			rest = after
+			continue
+		}
 		before, reference, after := cutReference(rest)
 		if reference == "" {
 			out.WriteString(rest)

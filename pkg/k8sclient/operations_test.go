@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -482,9 +481,9 @@ func TestWait(t *testing.T) {
 		require.NoError(t, w.om.Client(t).PutStatus(t.Context(), testFQN, &omapi.PipelineStatus{RunID: run.RunID, State: state, Timestamp: timestamp}))
 	}
 	put(omapi.StateFailed)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := w.client.Wait(ctx, testFQN, run.RunID, nil)
+	_, err := w.client.Wait(ctx, testFQN, run.RunID, func(omapi.PipelineState) { cancel() })
 	require.ErrorContains(t, err, "run "+run.RunID+" of pipeline mysql_prod.nightly, state failed", "a Job that tries again makes it running again")
 
 	w.end(run.JobName, batchv1.JobFailed)

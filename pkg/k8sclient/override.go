@@ -119,7 +119,7 @@ type jobLeftError struct {
 }
 
 func (e *jobLeftError) Error() string {
-	return fmt.Sprintf("whether Job %s was made is not known; see pipelinectl status, and kill the run where it is not wanted: %v", e.job, e.err)
+	return fmt.Sprintf("whether Job %[1]s was made is not known; where it is not wanted, kubectl delete job %[1]s in its namespace: %[2]v", e.job, e.err)
 }
 
 func (e *jobLeftError) Unwrap() error { return e.err }

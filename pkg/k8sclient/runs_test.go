@@ -174,7 +174,7 @@ func TestRunWhoseAnswerIsLost(t *testing.T) {
 	}{
 		"Made":   {reason: "it runs, and that is told", made: true, state: "queued"},
 		"Unmade": {reason: "it does not run", state: "failed", err: "request timed out"},
-		"Unread": {reason: "whether it runs is not known, so it is not said to have failed", made: true, unread: true, state: "queued", err: "whether Job om-job-nightly-"},
+		"Unread": {reason: "whether it runs is not known, so it is not said to have failed", made: true, unread: true, state: "queued", err: "is not known; where it is not wanted, kubectl delete job om-job-nightly-"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -394,9 +394,19 @@ func TestKillThatDoesNotGetThrough(t *testing.T) {
 		w := newWorld(t)
 		run, job := w.start(t)
 		w.kube.add(t, "job-controller", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "stuck", Labels: map[string]string{batchv1.ControllerUidLabel: string(job.UID)}}})
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errors.New("enough"))
-		defer cancel()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		looks := 0
+		w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+			if strings.HasSuffix(req.URL.Path, "/pods") {
+				if looks++; looks == 2 { // The first look has seen the pod.
+					cancel(errors.New("enough"))
+				}
+			}
+			return nil
+		})
 		_, err := w.client.Kill(ctx, testFQN, "")
+		w.kube.intercept(nil)
 		require.ErrorContains(t, err, "pods [stuck]: it has been told to stop, but is not waited for any longer; kill it again to see it end: enough")
 		assert.NotContains(t, err.Error(), "--force", "nobody has waited for the grace period")
 		w.kube.change("jobs", run.JobName, func(o object) {
@@ -404,7 +414,7 @@ func TestKillThatDoesNotGetThrough(t *testing.T) {
 				job.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(0))
 			}
 		})
-		w.client.killReserve = 300 * time.Millisecond
+		w.client.killReserve = 2 * time.Second // A slow machine has looked once by then.
 		_, err = w.client.Kill(t.Context(), testFQN, "")
 		require.ErrorContains(t, err, "pods [stuck]: they have not ended in time; if their node is gone: kubectl delete pod --force")
 		w.kube.intercept(func(req *http.Request) *apierrors.StatusError {

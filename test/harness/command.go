@@ -34,6 +34,9 @@ type Parameters struct {
 type Command struct {
 	// Config is the file of its parameters.
 	Config string
+	// Stderr takes a copy of what commands that are run write to standard error; nil: what those that fail write is in
+	// their errors.
+	Stderr io.Writer
 
 	path string
 	dir  string
@@ -98,6 +101,9 @@ func (c *Command) Run(ctx context.Context, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.path, args...) //nolint:gosec // Our own command.
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, &stdout, &stderr
+	if c.Stderr != nil {
+		cmd.Stderr = io.MultiWriter(&stderr, c.Stderr)
+	}
 	cmd.WaitDelay = endPatience
 	err := cmd.Run()
 	if cause := context.Cause(ctx); cause != nil {

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -116,6 +117,27 @@ func TestNamespace(t *testing.T) {
 			own, err := c.Owns(t.Context(), "demo")
 			require.NoError(t, err)
 			assert.Equal(t, tc.own, own, "what is deleted next time without a question")
+		})
+	}
+}
+
+func TestCommandKeepsStandardError(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason, script, err string
+	}{
+		"Succeeds": {reason: "warnings of one that succeeds are in no error", script: "echo warned >&2; echo done"},
+		"Fails":    {reason: "the error has it too", script: "echo warned >&2; echo done; exit 3", err: "exit code 3: warned"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told bytes.Buffer
+			out, err := (&Command{path: "/bin/sh", Stderr: &told}).Run(t.Context(), "-c", tc.script)
+			if tc.err == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, tc.err, tc.reason)
+			}
+			assert.Equal(t, "done\n", out)
+			assert.Equal(t, "warned\n", told.String(), tc.reason)
 		})
 	}
 }
