@@ -159,13 +159,17 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 		unread error
 	)
 	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
-		var pods []corev1.Pod
-		if pods, unread = c.podsOf(ctx, job); unread != nil {
-			if denied(unread) {
-				return false, unread
+		pods, err := c.podsOf(ctx, job)
+		if denied(err) {
+			return false, err
+		}
+		if err != nil {
+			if ctx.Err() == nil { // Else it is the end of the wait itself.
+				unread = err
 			}
 			return false, nil // It may be asked again.
 		}
+		unread = nil
 		left = left[:0]
 		for i := range pods {
 			if phase := pods[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
@@ -176,9 +180,6 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	})
 	if !wait.Interrupted(err) {
 		return err
-	}
-	if errors.Is(unread, context.Canceled) || errors.Is(unread, context.DeadlineExceeded) {
-		unread = nil // The end of the wait itself.
 	}
 	err = context.Cause(ctx)
 	if !errors.Is(err, errStuck) {
