@@ -185,7 +185,7 @@ type deployment struct {
 func newDeployment(c *Client, pipeline *omapi.IngestionPipeline, objects *Objects, options DeployOptions) *deployment {
 	return &deployment{
 		client: c, pipeline: pipeline, fqn: pipeline.FQN(), preferred: identity.NamesOf(pipeline.Name, pipeline.FQN()), rendered: objects,
-		dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && !pipeline.AirflowConfig.PausePipeline, before: options.snapshot,
+		dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && pipeline.AirflowConfig.PausePipeline == nil, before: options.snapshot,
 	}
 }
 
