@@ -287,6 +287,7 @@ func TestRunWithAnotherConfiguration(t *testing.T) {
 	assert.Equal(t, result.JobName, reference.Name, "it has the name of its Job")
 	require.Len(t, secret.OwnerReferences, 1)
 	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID, "it goes when the Job goes")
+	assert.Nil(t, secret.OwnerReferences[0].BlockOwnerDeletion, "no permission on jobs/finalizers is needed")
 
 	public, err := workflow.Parse(string(secret.Data[reference.Key]))
 	require.NoError(t, err)
