@@ -185,7 +185,7 @@ type deployment struct {
 func newDeployment(c *Client, pipeline *omapi.IngestionPipeline, objects *Objects, options DeployOptions) *deployment {
 	return &deployment{
 		client: c, pipeline: pipeline, fqn: pipeline.FQN(), preferred: identity.NamesOf(pipeline.Name, pipeline.FQN()), rendered: objects,
-		dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && !pipeline.AirflowConfig.PausePipeline, before: options.snapshot,
+		dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && pipeline.AirflowConfig.PausePipeline == nil, before: options.snapshot,
 	}
 }
 
@@ -197,6 +197,8 @@ type applied struct {
 	action string
 	// before is nil where nothing was there; after is nil where it was deleted.
 	before, after object
+	// desired is set where no answer came, or only to a repetition: the object may be as desired, or else as in after.
+	desired object
 }
 
 // run is one try.
@@ -283,7 +285,12 @@ func (d *deployment) write(ctx context.Context, s step, before object) error {
 	}
 	// What is there is the pipeline's own, so its fields are taken from others. What was not there when it was looked at
 	// may be anyone's: the next try finds out whose.
+	var lost bool
+	s.client.lost = &lost
 	after, created, err := s.client.apply(ctx, d.manager(), s.name, patch, before != nil, d.dryRun)
+	if lost && (err != nil || before == nil && !created) {
+		d.record(applied{resourceClient: s.client, name: s.name, action: ActionConfigured, before: before, desired: s.desired})
+	}
 	if err != nil {
 		return d.client.failed(fmt.Sprintf("apply %s %s", s.client.kind, s.name), err)
 	}
@@ -323,21 +330,31 @@ func (d *deployment) same(before, after object) bool {
 // withdraw handles an object that came up since it was looked at: another deploy's of the pipeline, or somebody else's,
 // from which our fields are taken back. The next try finds it.
 func (d *deployment) withdraw(ctx context.Context, s step, after object) error {
-	foreign := slices.ContainsFunc(after.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Manager != d.manager() && entry.Subresource == ""
-	})
-	if foreign && !d.dryRun {
-		nothing, err := json.Marshal(map[string]any{
-			"apiVersion": apiVersion(s.desired), "kind": s.client.kind, "metadata": map[string]any{"name": s.name},
-		})
-		if err == nil {
-			_, _, err = s.client.apply(ctx, d.manager(), s.name, nothing, true, false)
-		}
-		if err != nil {
+	if d.foreign(after) && !d.dryRun {
+		if err := d.takeBack(ctx, s); err != nil {
 			return d.client.failed(fmt.Sprintf("take back what was written to %s %s, which is somebody else's", s.client.kind, s.name), err)
 		}
 	}
 	return s.conflict("somebody has just made it")
+}
+
+// foreign says whether an object has fields of others, beside its status.
+func (d *deployment) foreign(o object) bool {
+	return slices.ContainsFunc(o.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager != d.manager() && entry.Subresource == ""
+	})
+}
+
+// takeBack removes our fields from an object.
+func (d *deployment) takeBack(ctx context.Context, s step) error {
+	nothing, err := json.Marshal(map[string]any{
+		"apiVersion": apiVersion(s.desired), "kind": s.client.kind, "metadata": map[string]any{"name": s.name},
+	})
+	if err != nil {
+		return err
+	}
+	_, _, err = s.client.apply(ctx, d.manager(), s.name, nothing, true, false)
+	return err
 }
 
 // remove deletes the CronJob of a pipeline that has no schedule any more; its runs go on.
@@ -346,8 +363,10 @@ func (d *deployment) remove(ctx context.Context, s step, before object) error {
 		return nil
 	}
 	if !d.dryRun {
+		var lost bool
+		s.client.lost = &lost
 		err := s.client.delete(ctx, s.name, metav1.DeletePropagationOrphan, asRead(before))
-		if apierrors.IsConflict(err) {
+		if apierrors.IsConflict(err) && !lost { // A CronJob that goes has another version, too.
 			return d.client.failed(fmt.Sprintf("delete %s %s", s.client.kind, s.name), err)
 		}
 		if err != nil && !apierrors.IsNotFound(err) {
@@ -370,16 +389,41 @@ func (d *deployment) record(a applied) {
 		return
 	}
 	earlier := d.done[at]
-	if leftAs(earlier.after, a.before) {
+	if d.left(earlier, a.before) {
+		if a.desired != nil {
+			a.after = a.before
+		}
 		a.before = earlier.before
 		switch {
 		case a.before == nil:
 			a.action = ActionCreated
-		case earlier.action != ActionUnchanged && a.after != nil:
+		case earlier.action != ActionUnchanged && a.action != ActionDeleted:
 			a.action = ActionConfigured
 		}
 	}
 	d.done[at] = a
+}
+
+// left says whether an object is as a write has left it, or may have where its answer was lost.
+func (d *deployment) left(a applied, now object) bool {
+	if a.desired == nil {
+		return leftAs(a.after, now)
+	}
+	return a.after != nil && leftAs(a.after, now) || now != nil && d.wrote(a.desired, now)
+}
+
+// wrote says whether an object has our fields as desired; what a server adds to them does not count.
+func (d *deployment) wrote(desired, now object) bool {
+	ours := slices.ContainsFunc(now.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager == d.manager() })
+	want, ok := desired.DeepCopyObject().(object)
+	if !ours || !ok {
+		return false
+	}
+	// A typed client leaves the kind out, and times and numbers are compared though they are not set.
+	want.GetObjectKind().SetGroupVersionKind(now.GetObjectKind().GroupVersionKind())
+	want.SetCreationTimestamp(now.GetCreationTimestamp())
+	want.SetGeneration(now.GetGeneration())
+	return equality.Semantic.DeepDerivative(want, now)
 }
 
 // leftAs says whether nobody has changed an object since it was written. The status of a CronJob, which its controller
@@ -449,19 +493,22 @@ func (d *deployment) undo(ctx context.Context) error {
 
 func (d *deployment) putBack(ctx context.Context, a applied) error {
 	now, err := a.get(ctx, a.name)
-	if a.after == nil {
+	if a.action == ActionDeleted {
 		return d.remake(ctx, a, now, err)
 	}
 	if err != nil {
 		return err
 	}
-	if !leftAs(a.after, now) {
+	switch {
+	case !d.left(a, now):
 		return nil
-	}
-	if a.before == nil {
+	case a.before != nil:
+		return d.restore(ctx, a, now.GetResourceVersion())
+	case a.desired != nil && d.foreign(now):
+		return d.takeBack(ctx, step{a.resourceClient, a.name, a.desired})
+	default:
 		return a.delete(ctx, a.name, metav1.DeletePropagationBackground, asRead(now))
 	}
-	return d.restore(ctx, a, now.GetResourceVersion())
 }
 
 // remake makes an object again that was deleted, when it is gone.

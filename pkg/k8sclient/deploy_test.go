@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -126,11 +128,13 @@ func TestDeployThatFailsIsUndone(t *testing.T) {
 	t.Parallel()
 	things := schema.GroupResource{Resource: "things"}
 	failures := map[string]struct {
-		err *apierrors.StatusError
-		is  func(error) bool
+		err   *apierrors.StatusError
+		is    func(error) bool
+		least int
 	}{
-		"Forbidden": {apierrors.NewForbidden(things, "x", nil), apierrors.IsForbidden},
-		"Broken":    {apierrors.NewInternalError(errors.New("etcd is away")), apierrors.IsInternalError},
+		"Forbidden": {apierrors.NewForbidden(things, "x", nil), apierrors.IsForbidden, 4},
+		"Broken":    {apierrors.NewInternalError(errors.New("etcd is away")), apierrors.IsInternalError, 4},
+		"Lost":      {nil, utilnet.IsProbableEOF, 2}, // Of writes only.
 	}
 	cases := map[string]struct {
 		reason        string
@@ -151,12 +155,12 @@ func TestDeployThatFailsIsUndone(t *testing.T) {
 				for n := 1; failed; n++ {
 					server, client := prepared(t, tc.before)
 					before := server.contents(t, "configmaps", "cronjobs", "secrets")
-					refused := refuseNth(server, n, 0, failure.err)
+					refused := refuseNth(server, n, 0, false, failure.err)
 					_, err := deploy(t, client, tc.after)
 					what := refused()
 					if failed = what != ""; !failed {
 						require.NoError(t, err)
-						assert.Greater(t, n, 4, "several requests were refused in turn")
+						assert.Greater(t, n, failure.least, "several requests were refused in turn")
 						continue
 					}
 					require.Error(t, err, "request %d was refused: %s", n, what)
@@ -173,27 +177,30 @@ func TestDeployThatFailsIsUndone(t *testing.T) {
 	}
 }
 
-// TestDeployThatFailsAfterAConflictIsUndone: whichever write meets a conflict, and whichever request of the next try fails.
+// TestDeployThatFailsAfterAConflictIsUndone: whichever write meets a conflict, another's or, where its answer is lost and it is
+// repeated, its own; and whichever request after it fails.
 func TestDeployThatFailsAfterAConflictIsUndone(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		reason        string
 		before, after *omapi.IngestionPipeline
+		writes        int
 	}{
-		"New":         {reason: "what the first try has made is removed", after: newPipeline()},
-		"Changed":     {reason: "what the first try has changed is put back", before: newPipeline(edited(1), withToken("old")), after: newPipeline(edited(2), withToken("new"), hourly)},
-		"Unscheduled": {reason: "a schedule that the first try took away is back", before: newPipeline(), after: newPipeline(edited(2), onDemand)},
+		"New":         {reason: "what the first try has made is removed", after: newPipeline(), writes: 3},
+		"Changed":     {reason: "what the first try has changed is put back", before: newPipeline(edited(1), withToken("old")), after: newPipeline(edited(2), withToken("new"), hourly), writes: 4},
+		"Unscheduled": {reason: "a schedule that the first try took away is back", before: newPipeline(), after: newPipeline(edited(2), onDemand), writes: 4},
 	}
 	for name, tc := range cases {
-		for conflict := 1; conflict <= 3; conflict++ {
-			t.Run(fmt.Sprintf("%s/Conflict%d", name, conflict), func(t *testing.T) {
+		for i := range 2 * tc.writes {
+			conflict, lost := 1+i%tc.writes, i >= tc.writes
+			t.Run(fmt.Sprintf("%s/Conflict%d/Lost=%t", name, conflict, lost), func(t *testing.T) {
 				t.Parallel()
 				failed := true
 				for n := 2; failed; n++ {
 					server, client := prepared(t, tc.before)
 					client.conflicts = wait.Backoff{Duration: time.Millisecond}
 					before := server.contents(t, "configmaps", "cronjobs", "secrets")
-					refused := refuseNth(server, n, conflict, apierrors.NewForbidden(schema.GroupResource{Resource: "things"}, "x", nil))
+					refused := refuseNth(server, n, conflict, lost, apierrors.NewForbidden(schema.GroupResource{Resource: "things"}, "x", nil))
 					result, err := deploy(t, client, tc.after)
 					what := refused()
 					if failed = what != ""; !failed {
@@ -399,6 +406,32 @@ func TestUndoWaitsForWhatIsDeleted(t *testing.T) {
 	assert.Nil(t, server.get("cronjobs", "om-cronjob-nightly").GetDeletionTimestamp())
 }
 
+// TestLostDeleteIsUndone: a CronJob goes, the answer is lost, and the repeated call finds another version than was read.
+func TestLostDeleteIsUndone(t *testing.T) {
+	t.Parallel()
+	server, client := prepared(t, newPipeline())
+	before := server.contents(t, "configmaps", "secrets", "cronjobs")
+	var deletes, looks atomic.Int32
+	server.intercept(func(req *http.Request) *apierrors.StatusError {
+		switch {
+		case req.Method == http.MethodDelete && deletes.Add(1) == 1:
+			server.change("cronjobs", "om-cronjob-nightly", func(o object) { o.SetDeletionTimestamp(new(metav1.Now())) })
+			panic(http.ErrAbortHandler)
+		case req.Method == http.MethodDelete:
+			return nil
+		case deletes.Load() > 0 && strings.HasSuffix(req.URL.Path, "om-config-nightly") && looks.Add(1) == 1:
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "x", nil)
+		case deletes.Load() > 0 && strings.HasSuffix(req.URL.Path, "om-cronjob-nightly") && req.Method == http.MethodGet:
+			server.remove("cronjobs", "om-cronjob-nightly")
+		}
+		return nil
+	})
+	_, err := deploy(t, client, newPipeline(edited(2), onDemand))
+	require.True(t, apierrors.IsForbidden(err), "the try after the conflict fails: %v", err)
+	assert.Equal(t, int32(2), deletes.Load())
+	assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")))
+}
+
 func TestLocksAreForgotten(t *testing.T) {
 	t.Parallel()
 	_, client := prepared(t, newPipeline())
@@ -427,9 +460,10 @@ func prepared(t *testing.T, pipeline *omapi.IngestionPipeline) (*apiServer, *Cli
 	return server, client
 }
 
-// refuseNth refuses the n-th request from now on, as often as it is repeated, and answers one write, counted
-// from 1, with a conflict. It tells which request was refused; empty where there were not so many.
-func refuseNth(server *apiServer, n, conflict int, failure *apierrors.StatusError) func() string {
+// refuseNth refuses the n-th request from now on, as often as it is repeated; with no failure it does the n-th write, and the
+// answers are lost. One write, counted from 1, is answered with a conflict, or done and its answer lost. It tells which request
+// was refused; empty where there were not so many.
+func refuseNth(server *apiServer, n, conflict int, lost bool, failure *apierrors.StatusError) func() string {
 	var (
 		mu      sync.Mutex
 		count   int
@@ -441,21 +475,33 @@ func refuseNth(server *apiServer, n, conflict int, failure *apierrors.StatusErro
 		mu.Lock()
 		defer mu.Unlock()
 		call := req.Method + " " + req.URL.Path
-		if call == what && repeats < attempts-1 && transient(failure) {
-			repeats++
+		refuse := func() *apierrors.StatusError {
+			if failure == nil {
+				server.lose(req)
+			}
 			return failure
+		}
+		if call == what && repeats < attempts-1 && (failure == nil || transient(failure)) {
+			repeats++
+			return refuse()
 		}
 		if req.Method != http.MethodGet {
 			writes++
+			if writes == conflict && lost {
+				server.lose(req)
+			}
 			if writes == conflict {
 				return apierrors.NewConflict(schema.GroupResource{Resource: "things"}, "x", errors.New("changed"))
 			}
+		}
+		if failure == nil && req.Method == http.MethodGet {
+			return nil
 		}
 		if count++; count != n {
 			return nil
 		}
 		what = call
-		return failure
+		return refuse()
 	})
 	return func() string {
 		mu.Lock()
@@ -491,21 +537,39 @@ func TestUndoThatFailsIsTold(t *testing.T) {
 
 func TestDeployEndsWithTheContext(t *testing.T) {
 	t.Parallel()
-	server, client := prepared(t, newPipeline(edited(1)))
-	before := server.contents(t, "configmaps", "secrets", "cronjobs")
-	ctx, cancel := context.WithCancel(t.Context())
-	server.intercept(func(req *http.Request) *apierrors.StatusError {
-		if req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "om-secret-nightly") {
-			cancel()
-			_ = body(req) // A server sees that its client is gone when it has read the request.
-			<-req.Context().Done()
-		}
-		return nil
-	})
-	defer cancel()
-	_, err := client.Deploy(ctx, newPipeline(edited(2)), DeployOptions{Service: mysql()})
-	require.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")), "the way back does not need the caller's context")
+	cases := map[string]struct {
+		reason string
+		before *omapi.IngestionPipeline
+		at     string
+		done   bool
+	}{
+		"Secret":       {reason: "the way back does not need the caller's context", before: newPipeline(edited(1)), at: "om-secret-nightly"},
+		"ConfigMap":    {reason: "the write that was under way took place", before: newPipeline(edited(1)), at: "om-config-nightly", done: true},
+		"NewConfigMap": {reason: "what it made is removed", at: "om-config-nightly", done: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, client := prepared(t, tc.before)
+			before := server.contents(t, "configmaps", "secrets", "cronjobs")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			server.intercept(func(req *http.Request) *apierrors.StatusError {
+				if req.Method == http.MethodPatch && strings.Contains(req.URL.Path, tc.at) && ctx.Err() == nil {
+					if tc.done {
+						server.handle(httptest.NewRecorder(), req)
+					}
+					cancel()
+					_ = body(req) // A server sees that its client is gone when it has read the request.
+					<-req.Context().Done()
+				}
+				return nil
+			})
+			_, err := client.Deploy(ctx, newPipeline(edited(2)), DeployOptions{Service: mysql()})
+			require.ErrorIs(t, err, context.Canceled)
+			assert.Equal(t, before, withoutRevisions(server.contents(t, "configmaps", "secrets", "cronjobs")), tc.reason)
+		})
+	}
 }
 
 func TestDeployTriesAgainAfterAConflict(t *testing.T) {

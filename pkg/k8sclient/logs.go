@@ -31,6 +31,8 @@ var (
 	ErrNoLogs = errors.New("no logs")
 	// ErrNoPage: the page that is asked for is no number, or behind the last.
 	ErrNoPage = errors.New("no such page")
+	// ErrFollowPrevious: LogOptions name both.
+	ErrFollowPrevious = errors.New("the log of a container that has ended cannot be followed")
 )
 
 // TaskKey is the name of a pipeline's logs in a page, which OpenMetadata's server looks for.
@@ -53,7 +55,7 @@ type LogOptions struct {
 	Attempt int
 	// Follow waits for the attempt, and goes on with the next ones until the run has ended, unless Attempt names one.
 	Follow bool
-	// Previous is the log of the container before its last restart.
+	// Previous is the log of the container before its last restart, which cannot be followed: it has ended.
 	Previous bool
 	// TailLines is how many lines of each attempt, counted from its end; nil for all.
 	TailLines *int64
@@ -92,6 +94,9 @@ func (c *Client) LogPage(ctx context.Context, fqn, runID, after string) (map[str
 
 // Logs copies the logs of a run as they are, but for the values of the pipeline's Secret. ErrNoLogs where there are none.
 func (c *Client) Logs(ctx context.Context, fqn string, options LogOptions, out io.Writer) error {
+	if options.Follow && options.Previous {
+		return ErrFollowPrevious
+	}
 	pipeline, names, err := c.deployed(ctx, fqn)
 	if err != nil {
 		return err

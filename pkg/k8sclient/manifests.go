@@ -180,7 +180,7 @@ func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identit
 		// 0 means "no catch-up" to OpenMetadata, but a CronJob with 0 never fires.
 		starting = noCatchUpSeconds
 	}
-	suspend := pipeline.Enabled != nil && !*pipeline.Enabled || pipeline.AirflowConfig.PausePipeline
+	suspend := pipeline.Enabled != nil && !*pipeline.Enabled || pipeline.AirflowConfig.PausePipeline != nil && *pipeline.AirflowConfig.PausePipeline
 	meta := objectMeta(config, pipeline, names.CronJob)
 	jobMeta := objectMeta(config, pipeline, "")
 	jobMeta.Namespace = ""

@@ -286,6 +286,7 @@ func TestRunWithAnotherConfiguration(t *testing.T) {
 	assert.Equal(t, result.JobName, reference.Name, "it has the name of its Job")
 	require.Len(t, secret.OwnerReferences, 1)
 	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID, "it goes when the Job goes")
+	assert.Nil(t, secret.OwnerReferences[0].BlockOwnerDeletion, "no permission on jobs/finalizers is needed")
 
 	public, err := workflow.Parse(string(secret.Data[reference.Key]))
 	require.NoError(t, err)
@@ -598,14 +599,16 @@ func TestLogs(t *testing.T) {
 		options LogOptions
 		want    string
 		err     string
+		is      error
 	}{
 		"Newest":   {reason: "the newest attempt of the newest run, without secrets", want: secondLog},
 		"First":    {reason: "attempts are counted from 1", options: LogOptions{Attempt: 1}, want: "first attempt\n"},
 		"All":      {reason: "oldest first, each with a head", options: LogOptions{Attempt: -1}, want: "==> attempt 1, pod first <==\nfirst attempt\n==> attempt 2, pod second <==\n" + secondLog},
 		"Run":      {reason: "a run by its id", options: LogOptions{RunID: old.RunID}, want: "an old run\n"},
-		"TooMany":  {reason: "how many there are is told", options: LogOptions{Attempt: 3}, err: "the run has 2 attempts, not 3"},
-		"NoSuch":   {reason: "a run may be gone", options: LogOptions{RunID: testRunID}, err: "has no Job of run " + testRunID},
+		"TooMany":  {reason: "how many there are is told", options: LogOptions{Attempt: 3}, err: "the run has 2 attempts, not 3", is: ErrNoLogs},
+		"NoSuch":   {reason: "a run may be gone", options: LogOptions{RunID: testRunID}, err: "has no Job of run " + testRunID, is: ErrNoLogs},
 		"Previous": {reason: "a container may have been restarted", options: LogOptions{Previous: true}, want: "before the restart of second\n"},
+		"Ended":    {reason: "what has ended is not followed", options: LogOptions{Previous: true, Follow: true}, err: "cannot be followed", is: ErrFollowPrevious},
 		"LastLine": {reason: "the kubelet counts", options: LogOptions{TailLines: new(int64(1))}, want: "connect with <redacted>\nlast line without an end"},
 	}
 	for name, tc := range cases {
@@ -614,7 +617,7 @@ func TestLogs(t *testing.T) {
 			var out bytes.Buffer
 			err := w.client.Logs(t.Context(), testFQN, tc.options, &out)
 			if tc.err != "" {
-				require.ErrorIs(t, err, ErrNoLogs, tc.reason)
+				require.ErrorIs(t, err, tc.is, tc.reason)
 				require.ErrorContains(t, err, tc.err, tc.reason)
 				return
 			}

@@ -37,6 +37,8 @@ type resourceClient struct {
 	rest      rest.Interface
 	// transient is how often, and after how long, a call is repeated.
 	transient wait.Backoff
+	// lost, where it is not nil, is set when an answer is lost: the write may have taken place, whatever its repetition says.
+	lost      *bool
 	newObject func() object
 	newList   func() runtime.Object
 }
@@ -159,6 +161,9 @@ func (r resourceClient) retried(ctx context.Context, call func() error) error {
 	delay := r.transient
 	for {
 		err := call()
+		if r.lost != nil && err != nil && uncertain(err) {
+			*r.lost = true
+		}
 		if !transient(err) || delay.Steps <= 1 {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
 
 // revisionType is the type of the Secrets that keep earlier configurations. They are Secrets since the configuration's
@@ -40,6 +41,8 @@ type Revision struct {
 	Current  bool      `json:"current,omitempty"`
 	// Schedule is empty for a pipeline on demand.
 	Schedule string `json:"schedule,omitempty"`
+	// Problem says why the configuration cannot be read, and so neither its schedule.
+	Problem string `json:"problem,omitempty"`
 }
 
 // revise counts the configuration, and keeps the one that it replaces.
@@ -166,51 +169,68 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 	if err != nil {
 		return nil, err
 	}
-	pipeline, err := pipelineOf(now.public)
-	if err != nil {
-		return nil, err
-	}
 	current := revisionOf(now.public)
-	out := []Revision{{Revision: current, Current: true, Schedule: pipeline.AirflowConfig.ScheduleInterval}}
+	out := []Revision{{Revision: current, Current: true}}
+	out[0].read(now.public)
 	for _, secret := range slices.Backward(earlier(kept, current)) {
 		revision := Revision{Revision: revisionOf(secret), Replaced: secret.CreationTimestamp.UTC()}
-		if old, err := pipelineOf(configMapOf(secret)); err == nil {
-			revision.Schedule = old.AirflowConfig.ScheduleInterval
-		}
+		revision.read(configMapOf(secret))
 		out = append(out, revision)
 	}
 	return out, nil
 }
 
+func (r *Revision) read(configMap *corev1.ConfigMap) {
+	pipeline, err := pipelineOf(configMap)
+	if err != nil {
+		r.Problem = err.Error()
+		return
+	}
+	r.Schedule = pipeline.AirflowConfig.ScheduleInterval
+}
+
 // Rollback puts an earlier configuration in force again; 0 is the one before the current one. It becomes a new revision.
 // Parameters of the client, such as the image, stay as they are, and so does the connection to OpenMetadata: the token of
-// then may have expired since.
+// then may have expired since. Where the connection in force cannot be read, a warning says that it is the one of then.
 func (c *Client) Rollback(ctx context.Context, fqn string, revision int64, options DeployOptions) (*DeployResult, error) {
-	pipeline, objects, _, err := c.rollback(ctx, fqn, revision)
+	to, err := c.rollback(ctx, fqn, revision)
 	if err != nil {
 		return nil, err
 	}
 	options.keepSuspend = true
-	return c.deployObjects(ctx, pipeline, objects, options)
+	result, err := c.deployObjects(ctx, to.pipeline, to.objects, options)
+	if err != nil {
+		return nil, err
+	}
+	result.Warnings = append(to.warnings, result.Warnings...)
+	return result, nil
 }
 
 // CheckRollback finds the configuration that Rollback would put in force and makes its objects, and sends nothing.
 func (c *Client) CheckRollback(ctx context.Context, fqn string, revision int64) (*DeployResult, error) {
-	pipeline, _, current, err := c.rollback(ctx, fqn, revision)
+	to, err := c.rollback(ctx, fqn, revision)
 	if err != nil {
 		return nil, err
 	}
-	return &DeployResult{FQN: fqn, Schedule: pipeline.AirflowConfig.ScheduleInterval, Revision: current + 1}, nil
+	return &DeployResult{FQN: fqn, Schedule: to.pipeline.AirflowConfig.ScheduleInterval, Revision: to.current + 1, Warnings: to.warnings}, nil
 }
 
-// rollback gives an earlier configuration, and the revision that is in force.
-func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (pipeline *omapi.IngestionPipeline, objects *Objects, current int64, err error) {
+// goal is an earlier configuration, to be put in force again.
+type goal struct {
+	pipeline *omapi.IngestionPipeline
+	objects  *Objects
+	// current is the revision that is in force.
+	current  int64
+	warnings []string
+}
+
+func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (*goal, error) {
 	now, kept, err := c.revisions(ctx, fqn)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, err
 	}
-	current = revisionOf(now.public)
-	kept = earlier(kept, current)
+	to := &goal{current: revisionOf(now.public)}
+	kept = earlier(kept, to.current)
 	i := len(kept) - 1
 	if revision != 0 {
 		i = slices.IndexFunc(kept, func(s *corev1.Secret) bool { return revisionOf(s) == revision })
@@ -220,33 +240,47 @@ func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (pipe
 		for i, secret := range kept {
 			numbers[i] = revisionOf(secret)
 		}
-		return nil, nil, 0, fmt.Errorf("%w: pipeline %s has kept %v; see pipelinectl history %s", ErrNoRevision, fqn, numbers, fqn)
+		return nil, fmt.Errorf("%w: pipeline %s has kept %v; see pipelinectl history %s", ErrNoRevision, fqn, numbers, fqn)
 	}
 	public := configMapOf(kept[i])
-	if pipeline, err = pipelineOf(public); err != nil {
-		return nil, nil, 0, err
+	if to.pipeline, err = pipelineOf(public); err != nil {
+		return nil, err
 	}
 	config, err := c.settled(ctx)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, err
 	}
 	full, err := wholeOf(public, secretOf(kept[i]))
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, err
 	}
-	inForce, err := wholeOf(now.public, now.secret)
+	inForce, err := now.whole()
 	if err != nil {
-		return nil, nil, 0, err
+		to.warnings = []string{fmt.Sprintf("the connection to OpenMetadata is that of revision %d, since the one in force cannot be read: %v", revisionOf(kept[i]), err)}
+	} else {
+		connect(full, connectionOf(inForce))
 	}
-	connect(full, connectionOf(inForce))
-	objects, err = objectsOf(config, pipeline, full, public.Data[pipelineKey])
-	return pipeline, objects, current, err
+	// What was public then may be secret now.
+	entity, err := entityJSON(config, to.pipeline)
+	if err != nil {
+		return nil, err
+	}
+	to.objects, err = objectsOf(config, to.pipeline, full, entity)
+	return to, err
 }
 
 // edition is one configuration.
 type edition struct {
 	public *corev1.ConfigMap
+	// secret is nil where it is gone.
 	secret *corev1.Secret
+}
+
+func (e edition) whole() (workflow.Config, error) {
+	if e.secret == nil {
+		return nil, errors.New("its Secret is gone")
+	}
+	return wholeOf(e.public, e.secret)
 }
 
 // revisions gives the configuration in force and those that are kept, oldest first.
@@ -259,7 +293,7 @@ func (c *Client) revisions(ctx context.Context, fqn string) (edition, []*corev1.
 	if err != nil {
 		return edition{}, nil, c.failed("list the Secrets of pipeline "+fqn, err)
 	}
-	now := edition{public, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: names.Secret}}}
+	now := edition{public: public}
 	var secrets []*corev1.Secret
 	for _, o := range all {
 		secret, _ := o.(*corev1.Secret)

@@ -233,3 +233,61 @@ func TestFailedDeployIsNoRevision(t *testing.T) {
 	require.True(t, ok)
 	assert.Contains(t, configMap.Data["config"], "edition: 2\n", "the one before is not the one in force")
 }
+
+// TestRollbackFromWhatCannotBeRead: what somebody has edited beyond reading is what one goes back from.
+func TestRollbackFromWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason  string
+		spoil   func(*apiServer)
+		token   string
+		warning string
+		problem bool
+	}{
+		"Whole":     {reason: "the connection in force is kept", spoil: func(*apiServer) {}, token: "token-c"},
+		"Pipeline":  {reason: "the connection is not in it", spoil: setKey("configmaps/om-config-nightly", pipelineKey), token: "token-c", problem: true},
+		"ConfigMap": {reason: "the token that is kept is better than none", spoil: setKey("configmaps/om-config-nightly", configKey), token: "token-b", warning: "since the one in force cannot be read: ConfigMap om-config-nightly"},
+		"Secret":    {reason: "the token that is kept is better than none", spoil: setKey("secrets/om-secret-nightly", secretKey), token: "token-b", warning: "since the one in force cannot be read: secret om-secret-nightly"},
+		"NoSecret":  {reason: "it has no token", spoil: func(s *apiServer) { s.remove("secrets", "om-secret-nightly") }, token: "token-b", warning: "since the one in force cannot be read: its Secret is gone"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startAPIServer(t)
+			client := newTestClient(t, server)
+			deployEditions(t, client, 1, 2)
+			tc.spoil(server)
+			history, err := client.History(t.Context(), testFQN)
+			require.NoError(t, err)
+			require.Len(t, history, 2)
+			assert.Equal(t, tc.problem, history[0].Problem != "", tc.reason)
+			assert.Empty(t, history[1].Problem)
+			checked, err := client.CheckRollback(t.Context(), testFQN, 0)
+			require.NoError(t, err)
+			result, err := client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+			require.NoError(t, err)
+			assert.Equal(t, checked.Warnings, result.Warnings)
+			assert.Equal(t, tc.warning != "", len(result.Warnings) == 1)
+			assert.Contains(t, strings.Join(result.Warnings, ""), tc.warning, tc.reason)
+			secret, ok := server.get("secrets", "om-secret-nightly").(*corev1.Secret)
+			require.True(t, ok)
+			assert.Contains(t, string(secret.Data["config"]), tc.token, tc.reason)
+			assert.Contains(t, string(secret.Data["config"]), "password-b")
+		})
+	}
+}
+
+// setKey makes a key of an object unreadable.
+func setKey(key, name string) func(*apiServer) {
+	return func(server *apiServer) {
+		resource, of, _ := strings.Cut(key, "/")
+		server.change(resource, of, func(o object) {
+			switch o := o.(type) {
+			case *corev1.ConfigMap:
+				o.Data[name] = "[]"
+			case *corev1.Secret:
+				o.Data[name] = []byte("[]")
+			}
+		})
+	}
+}

@@ -566,7 +566,7 @@ func TestDeleteCanBeRepeated(t *testing.T) {
 		require.NoError(t, err)
 		_, job := w.start(t)
 		w.end(job.Name, batchv1.JobComplete)
-		what := refuseNth(w.kube, n, 0, failure)
+		what := refuseNth(w.kube, n, 0, false, failure)
 		_, err = w.client.Delete(t.Context(), testFQN, DeleteOptions{})
 		refused = what() != ""
 		if !refused {

@@ -57,7 +57,7 @@ func TestAirflowConfigThatIsHonoured(t *testing.T) {
 		deadline int64
 	}{
 		"Nothing": {reason: "the parameters say", deadline: 7200},
-		"Paused":  {reason: "a paused pipeline keeps its schedule, and does not run", airflow: omapi.AirflowConfig{PausePipeline: true}, suspend: true, deadline: 7200},
+		"Paused":  {reason: "a paused pipeline keeps its schedule, and does not run", airflow: omapi.AirflowConfig{PausePipeline: new(true)}, suspend: true, deadline: 7200},
 		"Timeout": {reason: "the pipeline knows better how long it may take", airflow: omapi.AirflowConfig{WorkflowTimeout: new(int64(60))}, deadline: 60},
 		"NoTime":  {reason: "no run ends in no time", airflow: omapi.AirflowConfig{WorkflowTimeout: new(int64(0))}, deadline: 7200},
 	}
@@ -78,13 +78,27 @@ func TestAirflowConfigThatIsHonoured(t *testing.T) {
 	}
 }
 
-// TestPausedAgain: a pipeline that says it is paused is, though its schedule was in force.
-func TestPausedAgain(t *testing.T) {
+// TestPausedAndResumed: what a pipeline says of its schedule holds, whatever was in force; where it says nothing that stays.
+func TestPausedAndResumed(t *testing.T) {
 	t.Parallel()
 	server, client := prepared(t, newPipeline())
-	_, err := deploy(t, client, newPipeline(func(p *omapi.IngestionPipeline) { p.AirflowConfig.PausePipeline = true }))
-	require.NoError(t, err)
-	cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
-	require.True(t, ok)
-	assert.True(t, *cronJob.Spec.Suspend)
+	steps := []struct {
+		reason         string
+		enabled, pause *bool
+		suspended      bool
+	}{
+		{reason: "it is paused, though its schedule was in force", pause: new(true), suspended: true},
+		{reason: "nothing is said", suspended: true},
+		{reason: "it is paused no more", pause: new(false)},
+		{reason: "nothing is said"},
+		{reason: "it is disabled", enabled: new(false), pause: new(false), suspended: true},
+		{reason: "it is enabled, and so not paused", enabled: new(true)},
+	}
+	for _, step := range steps {
+		_, err := deploy(t, client, newPipeline(func(p *omapi.IngestionPipeline) { p.Enabled, p.AirflowConfig.PausePipeline = step.enabled, step.pause }))
+		require.NoError(t, err)
+		cronJob, ok := server.get("cronjobs", "om-cronjob-nightly").(*batchv1.CronJob)
+		require.True(t, ok)
+		assert.Equal(t, step.suspended, *cronJob.Spec.Suspend, step.reason)
+	}
 }

@@ -52,10 +52,15 @@ func TestNoSecretLeaves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.client.config.SecretKeys = []string{"houseNumber"}
 			w.client.config.ExtraEnvVars = []corev1.EnvVar{{Name: "CI_PAT", Value: "hunter-variable"}}
 			pipeline := newPipeline(withToken("hunter-token"), tc.edit)
-			deployed, err := deploy(t, w.client, pipeline)
+			_, err := deploy(t, w.client, pipeline)
+			require.NoError(t, err)
+			// What was no secret when the revision was kept is one when it comes back.
+			w.client.config.SecretKeys = []string{"houseNumber"}
+			deployed, err := deploy(t, w.client, newPipeline(withToken("hunter-token")))
+			require.NoError(t, err)
+			rolledBack, err := w.client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
 			require.NoError(t, err)
 			run, job := w.start(t)
 			w.addPod(t, "p", job, 1, corev1.PodStatus{})
@@ -73,7 +78,7 @@ func TestNoSecretLeaves(t *testing.T) {
 			for key, text := range w.kube.contents(t, "configmaps", "cronjobs", "jobs", "pods") {
 				assert.NotContains(t, text, "hunter", key)
 			}
-			outputs := map[string]any{"deploy": deployed, "run": run}
+			outputs := map[string]any{"deploy": deployed, "rollback": rolledBack, "run": run}
 			for what, get := range map[string]func() (any, error){
 				"deployed": func() (any, error) { return w.client.Deployed(t.Context(), testFQN) },
 				"status":   func() (any, error) { return w.client.Status(t.Context(), testFQN) },

@@ -48,8 +48,8 @@ type AirflowConfig struct {
 	// ScheduleInterval is a cron expression or a descriptor such as @daily; empty: on demand only.
 	ScheduleInterval string `json:"scheduleInterval,omitempty"`
 	PipelineTimezone string `json:"pipelineTimezone,omitempty"`
-	// PausePipeline keeps the schedule out of force.
-	PausePipeline bool `json:"pausePipeline,omitempty"`
+	// PausePipeline keeps the schedule out of force; nil: the pipeline does not say.
+	PausePipeline *bool `json:"pausePipeline,omitempty"`
 	// WorkflowTimeout is the longest that a run may take, in seconds; nil: as the runner has it.
 	WorkflowTimeout *int64 `json:"workflowTimeout,omitempty"`
 
