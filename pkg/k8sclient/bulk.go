@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// bulkParallel bounds the pipelines that are deployed at the same time; the client's rate limit is the real bound.
+	// bulkParallel bounds the pipelines that are deployed at the same time, and with them the calls that are under way.
 	bulkParallel = 64
 	// bulkMinimum is from how many pipelines on lists of the whole namespace are cheaper than reads by name.
 	bulkMinimum = 3
@@ -27,8 +27,9 @@ type DeployItem struct {
 	Service *omapi.Service
 }
 
-// DeployAll deploys many pipelines: what is in the namespace is read with one list per kind, then each object that
-// differs takes one call. Nothing is changed where the objects of one cannot be made, as of a bad schedule or an unknown
+// DeployAll deploys many pipelines: what is in the namespace is read with one list per kind, then each object takes one call.
+// A pipeline that was there takes up to two more where it has changed: to keep what is replaced, and to look at the end whether
+// another deploy came in between. Nothing is changed where the objects of one cannot be made, as of a bad schedule or an unknown
 // service. One that fails after that does not stop the others. done is called for each as it ends, from many goroutines; it
 // may be nil. Results are in the order of the items, nil where the error says why.
 func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options DeployOptions, done func(item int, result *DeployResult, err error)) ([]*DeployResult, error) {

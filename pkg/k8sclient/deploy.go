@@ -94,20 +94,20 @@ type DeployOptions struct {
 // made is removed and what it changed is put back. Deploys of one pipeline at the same time end with the objects of one
 // of them.
 func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, options DeployOptions) (*DeployResult, error) {
-	config, err := c.settled(ctx)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := c.render(ctx, config, pipeline, options.Service)
+	objects, err := c.Render(ctx, pipeline, options.Service)
 	if err != nil {
 		return nil, err
 	}
 	return c.deployObjects(ctx, pipeline, objects, options)
 }
 
-// Render makes a pipeline's objects and changes nothing. The service may be nil: then OpenMetadata is asked.
+// Render makes a pipeline's objects as Deploy does, and changes nothing. The service may be nil: then OpenMetadata is asked.
 func (c *Client) Render(ctx context.Context, pipeline *omapi.IngestionPipeline, service *omapi.Service) (*Objects, error) {
-	return c.render(ctx, &c.config, pipeline, service)
+	config, err := c.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.render(ctx, config, pipeline, service)
 }
 
 func (c *Client) render(ctx context.Context, config *Config, pipeline *omapi.IngestionPipeline, service *omapi.Service) (*Objects, error) {
@@ -438,7 +438,8 @@ func leftAs(after, now object) bool {
 	return after.GetUID() == now.GetUID() && after.GetResourceVersion() == now.GetResourceVersion()
 }
 
-// verify looks whether another deploy came in between. A ConfigMap that this try has made needs no look: who else wanted to
+// verify looks whether another deploy came in between: it may have written the ConfigMap and left as they were the objects
+// that this one wrote after it, so that no write has met it. A ConfigMap that this try has made needs no look: who else wanted to
 // make it was told that it is there, and begins anew.
 func (d *deployment) verify(ctx context.Context) error {
 	first := d.tried[0]

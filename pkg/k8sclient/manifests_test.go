@@ -71,7 +71,7 @@ func TestManifests(t *testing.T) {
 			pipeline := newPipeline()
 			client, err := New(nil, nil, tc.config)
 			require.NoError(t, err)
-			objects, err := client.Render(t.Context(), pipeline, mysql())
+			objects, err := client.render(t.Context(), &client.config, pipeline, mysql())
 			require.NoError(t, err, tc.reason)
 			job := NewJob(&tc.config, pipeline, testRunID, testTimestamp)
 			golden.Assert(t, tc.file, manifest(t, objects.ConfigMap, readable(objects.Secret), objects.CronJob, job))
@@ -195,13 +195,13 @@ func TestRenderAsksForTheService(t *testing.T) {
 	server.Pipeline(t, "mysql_prod", "nightly")
 	client, err := New(nil, server.Client(t), DefaultConfig())
 	require.NoError(t, err)
-	objects, err := client.Render(t.Context(), newPipeline(), nil)
+	objects, err := client.render(t.Context(), &client.config, newPipeline(), nil)
 	require.NoError(t, err)
 	assert.Contains(t, objects.ConfigMap.Data["config"], "type: customdatabase", "the source's type is the service's")
 
-	_, err = client.Render(t.Context(), newPipeline(func(p *omapi.IngestionPipeline) { p.Service.Name = "nowhere" }), nil)
+	_, err = client.render(t.Context(), &client.config, newPipeline(func(p *omapi.IngestionPipeline) { p.Service.Name = "nowhere" }), nil)
 	require.ErrorIs(t, err, omapi.ErrNotFound)
-	_, err = client.Render(t.Context(), newPipeline(func(p *omapi.IngestionPipeline) {
+	_, err = client.render(t.Context(), &client.config, newPipeline(func(p *omapi.IngestionPipeline) {
 		p.PipelineType, p.Service = omapi.PipelineApplication, omapi.EntityReference{Name: "OpenMetadata", Type: "metadataService"}
 		p.SourceConfig = map[string]any{"config": map[string]any{"sourcePythonClass": "a.B"}}
 	}), nil)
@@ -232,7 +232,7 @@ func TestRenderRefuses(t *testing.T) {
 			t.Parallel()
 			client, err := New(nil, nil, DefaultConfig())
 			require.NoError(t, err)
-			_, err = client.Render(t.Context(), newPipeline(tc.edit), mysql())
+			_, err = client.render(t.Context(), &client.config, newPipeline(tc.edit), mysql())
 			require.ErrorContains(t, err, tc.want, tc.reason)
 			if tc.is != nil {
 				require.ErrorIs(t, err, tc.is, tc.reason)
