@@ -93,6 +93,9 @@ func (cmd *historyCmd) Run(ctx context.Context, g *globals, s streams) error {
 			replaced = age(r.Replaced) + " ago"
 		}
 		number := strconv.FormatInt(r.Revision, 10)
+		if r.Problem != "" {
+			s.warnf("revision %s: %s", number, r.Problem)
+		}
 		rows = append(rows, []string{number, scheduleText(r.Schedule, false), replaced})
 		v.names = append(v.names, number)
 	}

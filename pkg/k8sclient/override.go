@@ -100,7 +100,7 @@ func (c *Client) createWithSecret(ctx context.Context, job *batchv1.Job, secret 
 	}
 	// Nothing waits for the Secret before the Job goes: to block its deletion would need update on jobs/finalizers where
 	// OwnerReferencesPermissionEnforcement is on, as in OpenShift.
-	secret.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: created.GetName(), UID: created.GetUID()}}
+	secret.OwnerReferences = []metav1.OwnerReference{{APIVersion: apiVersion(job), Kind: kindOf(job), Name: created.GetName(), UID: created.GetUID()}}
 	_, err = c.secrets().create(ctx, secret)
 	if err == nil || apierrors.IsAlreadyExists(err) { // Its name is the run's: an answer was lost.
 		return nil

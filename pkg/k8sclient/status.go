@@ -119,7 +119,7 @@ func addEnd(run *RunStatus, job *batchv1.Job) bool {
 		run.State = omapi.StateFailed
 	case report.Stopped:
 		run.State = omapi.StateStopped
-	case report.Waiting, report.Undecided:
+	default:
 		return false
 	}
 	for _, condition := range job.Status.Conditions {
