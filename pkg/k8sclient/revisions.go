@@ -235,6 +235,9 @@ func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (*goa
 	if revision != 0 {
 		i = slices.IndexFunc(kept, func(s *corev1.Secret) bool { return revisionOf(s) == revision })
 	}
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("%w: pipeline %s has no earlier configuration to go back to", ErrNoRevision, fqn)
+	}
 	if i < 0 {
 		numbers := make([]int64, len(kept))
 		for i, secret := range kept {
