@@ -115,7 +115,7 @@ func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 			problem = fmt.Errorf("the API refuses it as %s", apierrors.ReasonForError(err)) // A proxy need not say more.
 		}
 		h.log.Warn("the pod is not seen", "error", problem)
-		if denied(err) && term.Err() != nil {
+		if diagnostics.Denied(err) && term.Err() != nil {
 			return seen, problem // Who may not look need not go on when the main container has ended.
 		}
 		if states > 1 || time.Since(begun) > longestPause {
@@ -131,8 +131,6 @@ func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 		pause.Stop()
 	}
 }
-
-func denied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
 func newBackoff() wait.DelayFunc {
 	return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20, Cap: longestPause}.DelayFunc()

@@ -30,15 +30,6 @@ import (
 // streams are where a command writes: data to out, all else to err.
 type streams struct{ out, err io.Writer }
 
-// warn tells what is no error; empty texts are nothing to tell.
-func (s streams) warn(texts ...string) {
-	for _, text := range texts {
-		if text != "" {
-			s.warnf("%s", text)
-		}
-	}
-}
-
 // globals are the flags of every command.
 type globals struct {
 	Kubeconfig string         `help:"Path of the kubeconfig. Default: KUBECONFIG, else ~/.kube/config, else the pod's own." placeholder:"FILE" type:"path"`

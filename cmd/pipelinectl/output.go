@@ -71,6 +71,15 @@ func (s streams) warnf(format string, args ...any) {
 	fmt.Fprintf(s.err, "warning: "+format+"\n", args...)
 }
 
+// warn tells what is no error; empty texts are nothing to tell.
+func (s streams) warn(texts ...string) {
+	for _, text := range texts {
+		if text != "" {
+			s.warnf("%s", text)
+		}
+	}
+}
+
 // table lays rows out in columns; the first row is the head.
 func table(rows ...[]string) string {
 	var b strings.Builder

@@ -37,6 +37,9 @@ type Reader interface {
 	Events(ctx context.Context, kind, name string) ([]corev1.Event, error)
 }
 
+// Denied says that an error of the Kubernetes API is a refusal: to ask again is of no use.
+func Denied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
 // NewReader reads through plain REST clients of the two API groups, not through the clientset, and with a scheme that
 // knows errors only: both hold every type that Kubernetes has, which is most of a small binary and of its start.
 func NewReader(config *rest.Config, namespace string) (Reader, error) {

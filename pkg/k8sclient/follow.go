@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
@@ -71,7 +72,7 @@ func (f *follower) poll(ctx context.Context) (bool, error) {
 	case err == nil:
 		f.failing = time.Time{}
 		return ended, nil
-	case denied(err), errors.Is(err, ErrNoLogs), errors.Is(err, errOutput), ctx.Err() != nil:
+	case diagnostics.Denied(err), errors.Is(err, ErrNoLogs), errors.Is(err, errOutput), ctx.Err() != nil:
 		return false, err
 	case f.failing.IsZero():
 		f.failing = time.Now()

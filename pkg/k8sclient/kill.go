@@ -160,7 +160,7 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	)
 	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
 		pods, err := c.podsOf(ctx, job)
-		if denied(err) {
+		if diagnostics.Denied(err) {
 			return false, err
 		}
 		if err != nil {
@@ -187,9 +187,6 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	}
 	return c.failed("kill Job "+job.Name, fmt.Errorf("pods %v: %w", left, errors.Join(err, unread)))
 }
-
-// denied says that asking again is of no use.
-func denied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
 func finished(job *batchv1.Job) bool {
 	for _, condition := range job.Status.Conditions {

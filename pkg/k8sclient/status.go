@@ -58,7 +58,7 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	switch {
 	case err == nil:
 		status.Schedule = cronJob.Spec.Schedule
-		status.Suspended = cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend
+		status.Suspended = suspended(cronJob)
 	case !apierrors.IsNotFound(err):
 		return nil, c.failed("read CronJob "+name, err)
 	}

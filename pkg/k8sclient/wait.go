@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
@@ -55,7 +56,7 @@ type waiter struct {
 
 func (w *waiter) poll(ctx context.Context) (bool, error) {
 	ended, err := w.client.jobEnded(ctx, w.fqn, w.names, w.runID)
-	if denied(err) {
+	if diagnostics.Denied(err) {
 		return false, err
 	}
 	if err == nil && ended && w.ended.IsZero() {

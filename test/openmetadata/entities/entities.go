@@ -2,15 +2,15 @@
 package entities
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/go-resty/resty/v2"
 )
 
 const (
@@ -121,36 +121,22 @@ func (c *Client) put(ctx context.Context, path string, entity map[string]any) (E
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	var body io.Reader
+	client := resty.NewWithClient(&http.Client{Transport: http.DefaultTransport}).SetResponseBodyLimit(maxAnswer)
+	request := client.R().SetContext(ctx).SetAuthToken(c.Token).SetHeader("Content-Type", "application/json")
 	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("encode the request %s %s: %w", method, path, err)
-		}
-		body = bytes.NewReader(data)
+		request.SetBody(in)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, body)
+	answer, err := request.Execute(method, c.URL+path)
 	if err != nil {
-		return fmt.Errorf("make the request %s %s: %w", method, path, err)
+		return fmt.Errorf("OpenMetadata does not answer %s %s: %w", method, path, err)
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "Bearer "+c.Token)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("OpenMetadata does not answer: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer to %s %s: %w", method, path, err)
-	}
-	if response.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("OpenMetadata answered %s to %s %s: %.500s", response.Status, method, path, answer)
+	if answer.StatusCode() >= http.StatusMultipleChoices {
+		return fmt.Errorf("OpenMetadata answered %s to %s %s: %.500s", answer.Status(), method, path, answer.Body())
 	}
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
+	if err := json.Unmarshal(answer.Body(), out); err != nil {
 		return fmt.Errorf("decode the answer to %s %s: %w", method, path, err)
 	}
 	return nil
