@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
@@ -172,7 +175,7 @@ func rows(nodeCPU int64) []row {
 			want: success, attempt: diagnostics.CategoryApplicationError, real: true,
 		},
 		{
-			number: 20, how: "OpenMetadata down while the run ends", options: map[string]string{"duration": "5", "rows": "5", "fault": "signal:SIGKILL"},
+			number: 20, how: "OpenMetadata down while the run ends", options: map[string]string{"duration": "3", "rows": "3", "fault": "signal:SIGKILL"},
 			act: serverDown, want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
@@ -426,12 +429,26 @@ func giveToken(kind admin.TokenKind, refused int) func(t *testing.T, e *ending) 
 	}
 }
 
-// hangReporter lets the sidecar's first write of a final state get no answer: it is killed while it waits.
+// hangReporter lets no write of the sidecar get an answer: it is killed while it waits, or, where a second is not enough
+// to come so far, before.
 func hangReporter(t *testing.T, e *ending) {
 	t.Helper()
-	e.disturb(t, admin.Fault{
-		Kind: admin.FaultHang, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: "sidecar", Count: 1,
+	set, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{
+		Kind: admin.FaultHang, Method: http.MethodPut, Path: e.fqn + ".*" + writePath, UserAgent: "sidecar",
 	})
+	require.NoError(t, err)
+	e.disturbed = append(e.disturbed, func(request admin.Request) bool {
+		return request.Fault == set.ID && strings.Contains(request.Body, `"`+string(omapi.StateFailed)+`"`)
+	})
+	e.shown = func(ctx context.Context) bool {
+		pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, e.selector())
+		return err == nil && slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool {
+			return slices.ContainsFunc(pod.Status.InitContainerStatuses, func(status corev1.ContainerStatus) bool {
+				ended := status.State.Terminated
+				return status.Name == identity.SidecarName && ended != nil && ended.ExitCode == 128+int32(syscall.SIGKILL)
+			})
+		})
+	}
 }
 
 // reportAll reports by hand, four times at once, while sidecar and serve do; and once more when all is over.

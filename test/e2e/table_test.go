@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
@@ -80,6 +81,8 @@ type ending struct {
 	run *admin.Run
 	// disturbed are requests that the row is about: without one of each it has shown nothing.
 	disturbed []func(admin.Request) bool
+	// shown says in another way that the row has shown what it is about; nil: the requests do.
+	shown func(ctx context.Context) bool
 	// attemptRecord is the record while it had the failed attempt.
 	attemptRecord string
 	// took is from the end to the final state in OpenMetadata.
@@ -251,6 +254,9 @@ func (e *ending) assertDisturbed(t *testing.T) {
 		return
 	}
 	assert.Eventually(t, func() bool {
+		if e.shown != nil && e.shown(t.Context()) {
+			return true
+		}
 		requests, err := e.standIn.Admin.Requests(t.Context(), admin.RequestFilter{Path: e.fqn})
 		return err == nil && !slices.ContainsFunc(e.disturbed, func(is func(admin.Request) bool) bool { return !slices.ContainsFunc(requests, is) })
 	}, hang, time.Second, "%s: nothing was disturbed", e.how)
@@ -297,7 +303,7 @@ func (e *ending) awaitTick(t *testing.T) {
 	_, err := e.command.Run(t.Context(), "enable", e.fqn)
 	require.NoError(t, err)
 	err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
-		jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+		jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, e.selector())
 		if err != nil || len(jobs.Items) == 0 {
 			return false, err
 		}
@@ -345,7 +351,7 @@ func (e *ending) awaitEnd(t *testing.T) {
 
 // seenEnd is when the run's newest main container ended; where none has started, when the Job was decided.
 func (e *ending) seenEnd(ctx context.Context) (time.Time, bool) {
-	pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+	pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, e.selector())
 	if err != nil {
 		return time.Time{}, false
 	}
@@ -358,7 +364,7 @@ func (e *ending) seenEnd(ctx context.Context) (time.Time, bool) {
 	if !last.IsZero() {
 		return last, true
 	}
-	jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+	jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, e.selector())
 	if err != nil || len(jobs.Items) == 0 {
 		return time.Time{}, false
 	}
@@ -497,12 +503,17 @@ func (e *ending) assertWrittenOnce(t *testing.T) {
 	}
 }
 
+// selector selects what belongs to the row's pipeline.
+func (e *ending) selector() metav1.ListOptions {
+	return metav1.ListOptions{LabelSelector: identity.LabelPipeline + "=" + e.name + "-metadata"}
+}
+
 // pod waits for the run's pod to be as wanted, and gives it.
 func (e *ending) pod(t *testing.T, ready func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	var found *corev1.Pod
 	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
-		pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/pipeline=" + e.name + "-metadata"})
+		pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, e.selector())
 		if err != nil {
 			return false, err
 		}
