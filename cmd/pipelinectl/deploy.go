@@ -43,7 +43,13 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	defer cancel()
-	fetched, err := forEach(ctx, cmd.Pipelines, c.om.GetPipeline)
+	fetched, err := forEach(ctx, cmd.Pipelines, func(ctx context.Context, fqn string) (*omapi.IngestionPipeline, error) {
+		pipeline, err := c.om.GetPipeline(ctx, fqn)
+		if errors.Is(err, omapi.ErrNotFound) {
+			err = fmt.Errorf("%w; give its fully qualified name, service.pipeline, as OpenMetadata shows it, or a file: --file", err)
+		}
+		return pipeline, err
+	})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,7 +60,7 @@ func filesOf(path string) ([]string, error) {
 		return []string{path}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, noFile(err)
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -75,6 +76,14 @@ func filesOf(path string) ([]string, error) {
 		return nil, fmt.Errorf("folder %s has no .json, .yaml or .yml file", path)
 	}
 	return files, nil
+}
+
+// noFile says what to give in the place of a path that leads nowhere.
+func noFile(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; give a file, a folder, or - for standard input", err)
+	}
+	return err
 }
 
 func (e *entities) read(ctx context.Context, path string) error {
@@ -118,7 +127,7 @@ var errNoPipeline = errors.New("no ingestion pipeline in it; an IngestionPipelin
 func (e *entities) parse(document []byte) error {
 	data, err := yaml.YAMLToJSON(document)
 	if err != nil {
-		return fmt.Errorf("it is neither YAML nor JSON: %w", err)
+		return fmt.Errorf("it is neither YAML nor JSON (%w): %w", err, errNoPipeline)
 	}
 	var list []json.RawMessage
 	if json.Unmarshal(data, &list) != nil {

@@ -32,8 +32,8 @@ func (cmd *listCmd) Run(ctx context.Context, g *globals, s streams) error {
 		s.warnf("no pipeline is deployed in namespace %s", c.namespace)
 		return nil
 	}
-	rows := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ACTIVE", "LAST RUN", "AGE"}}
-	wide := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ZONE", "LAST SCHEDULED", "ACTIVE", "LAST RUN", "JOB", "REVISION", "AGE"}}
+	rows := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ACTIVE", "LAST JOB", "AGE"}}
+	wide := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ZONE", "LAST SCHEDULED", "ACTIVE", "LAST JOB", "JOB NAME", "REVISION", "AGE"}}
 	v := view{data: found}
 	for i := range found {
 		p := &found[i]

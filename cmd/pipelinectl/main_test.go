@@ -152,7 +152,7 @@ func TestBadInput(t *testing.T) {
 		args   func(*testing.T) []string
 		want   []string
 	}{
-		"NoFile": {reason: "a path is mistyped", args: with("deploy", "-f", "/does/not/exist.yaml"), want: []string{"/does/not/exist.yaml", "no such file"}},
+		"NoFile": {reason: "a path is mistyped", args: with("deploy", "-f", "/does/not/exist.yaml"), want: []string{"/does/not/exist.yaml: no such file", "give a file, a folder, or - for standard input"}},
 		"Folder": {
 			reason: "a folder may be the wrong one", args: func(t *testing.T) []string { t.Helper(); return []string{"deploy", "-f", t.TempDir()} },
 			want: []string{"has no .json, .yaml or .yml file"},
@@ -180,7 +180,7 @@ func TestBadInput(t *testing.T) {
 		}, want: []string{"brings no openMetadataServerConnection: give --openmetadata-url"}},
 		"Pod":          {reason: "any object may be given by mistake", args: deploy("pod.yaml", "kind: Pod\nmetadata: {name: x}\n"), want: []string{"pod.yaml: document 1: name is missing: no ingestion pipeline in it", "see examples/"}},
 		"Text":         {reason: "so may any text", args: deploy("text", "hello"), want: []string{"text: document 1: no ingestion pipeline in it"}},
-		"NotYAML":      {reason: "so may any bytes", args: deploy("bytes", "{{\x00"), want: []string{"it is neither YAML nor JSON"}},
+		"NotYAML":      {reason: "so may any bytes", args: deploy("bytes", "{{\x00"), want: []string{"it is neither YAML nor JSON", "see examples/"}},
 		"List":         {reason: "a list is no pipeline", args: deploy("list.json", "["+`{"name":"a"}`+"]"), want: []string{"no ingestion pipeline in it"}},
 		"Empty":        {reason: "a file may be empty", args: deploy("empty.yaml", "\n---\n# nothing\n"), want: []string{"empty.yaml: no ingestion pipeline in it"}},
 		"NoType":       {reason: "what is missing is named", args: deploy("a.yaml", "name: a\nsourceConfig: {}\n"), want: []string{"pipelineType is missing"}},

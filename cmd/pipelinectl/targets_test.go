@@ -74,6 +74,26 @@ func TestDryRunChangesNothing(t *testing.T) {
 	}
 }
 
+// TestMistypedName: who has the name nearly right is told it.
+func TestMistypedName(t *testing.T) {
+	t.Parallel()
+	kube := kubeconfig(t, deployedPipelines(t))
+	for name, tc := range map[string]struct{ reason, given, want string }{
+		"Letter":  {reason: "a letter is wrong", given: "scv.a", want: "not deployed: scv.a in namespace openmetadata-pipelines; did you mean svc.a?"},
+		"Own":     {reason: "its service is left out", given: "b", want: "did you mean svc.b?"},
+		"Case":    {reason: "names have cases", given: "SVC.B", want: "did you mean svc.b?"},
+		"Service": {reason: "a service may have several", given: "svc", want: "did you mean svc.a or svc.b?"},
+		"Other":   {reason: "it is another one", given: "svc.nowhere", want: "deploy it first: pipelinectl deploy -f FILE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := execute("status", tc.given, "--openmetadata-url", "http://om.invalid/api", "--kubeconfig", kube)
+			assert.Equal(t, exitError, got.code, tc.reason)
+			assert.Contains(t, got.errOut, tc.want, tc.reason)
+		})
+	}
+}
+
 // TestDeleteThatFails: what is still there is not said to be deleted.
 func TestDeleteThatFails(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -205,7 +206,39 @@ func (c *Client) notDeployed(ctx context.Context, fqn string) error {
 	if err := c.needNamespace(ctx, "find pipeline "+fqn); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s in namespace %s; deploy it first: pipelinectl deploy -f FILE", ErrNotDeployed, fqn, c.config.Namespace)
+	hint := "deploy it first: pipelinectl deploy -f FILE"
+	if meant := c.meant(ctx, fqn); len(meant) > 0 {
+		hint = "did you mean " + strings.Join(meant, " or ") + "?"
+	}
+	return fmt.Errorf("%w: %s in namespace %s; %s", ErrNotDeployed, fqn, c.config.Namespace, hint)
+}
+
+// mostMeant is how many pipelines are proposed.
+const mostMeant = 3
+
+// meant are the deployed pipelines that a name was probably to be of: its service's or its own alone, or mistyped. Where
+// they cannot be listed, none.
+func (c *Client) meant(ctx context.Context, name string) []string {
+	configMaps, err := c.configMaps().list(ctx, deployedLabels)
+	if err != nil {
+		return nil
+	}
+	var names, parts []string
+	for _, o := range configMaps {
+		fqn := o.GetAnnotations()[identity.AnnotationFQN]
+		names = append(names, fqn)
+		if slices.Contains(omapi.SplitFQN(fqn), name) {
+			parts = append(parts, fqn)
+		}
+	}
+	if len(parts) > 0 {
+		slices.Sort(parts)
+		return parts[:min(len(parts), mostMeant)]
+	}
+	if best := nearest(name, names, near); best != "" {
+		return []string{best}
+	}
+	return nil
 }
 
 // needNamespace fails where the namespace is not there. Any other answer is no news: a Role may not allow the question.

@@ -77,15 +77,17 @@ func (c *Client) List(ctx context.Context, selector string) ([]PipelineSummary, 
 	return out, nil
 }
 
+// deployedLabels selects the objects of all pipelines.
+const deployedLabels = identity.LabelManagedBy + "=" + openMetadata + "," + identity.LabelPipeline
+
 func deployedSelector(selector string) (string, error) {
-	own := labels.Set{identity.LabelManagedBy: openMetadata}.String() + "," + identity.LabelPipeline
 	if selector == "" {
-		return own, nil
+		return deployedLabels, nil
 	}
 	if _, err := labels.Parse(selector); err != nil {
 		return "", fmt.Errorf("selector %q is not a label selector, such as app.kubernetes.io/pipeline-type=metadata: %w", selector, err)
 	}
-	return own + "," + selector, nil
+	return deployedLabels + "," + selector, nil
 }
 
 func (c *Client) addSchedules(ctx context.Context, selector string, byFQN map[string]*PipelineSummary) error {

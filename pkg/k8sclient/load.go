@@ -277,12 +277,23 @@ func (l *loader) flags(flags []string) {
 // near is how many letters a name may be away from the one that was probably meant.
 const near = 3
 
-// nearest proposes the name that was probably meant; empty where none is within the distance.
+// nearest proposes the parameter that was probably meant; empty where none is within the distance.
 func (l *loader) nearest(name string, distance int, nameOf func(parameter) string) string {
+	names := make([]string, len(l.all))
+	for i, p := range l.all {
+		names[i] = nameOf(p)
+	}
+	if best := nearest(name, names, distance); best != "" {
+		return "; did you mean " + best + "?"
+	}
+	return ""
+}
+
+// nearest is the candidate that was probably meant, however it is cased; empty where none is within the distance.
+func nearest(name string, candidates []string, distance int) string {
 	best := ""
 	distance++
-	for _, p := range l.all {
-		candidate := nameOf(p)
+	for _, candidate := range candidates {
 		if candidate == "" {
 			continue
 		}
@@ -290,10 +301,7 @@ func (l *loader) nearest(name string, distance int, nameOf func(parameter) strin
 			best, distance = candidate, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
+	return best
 }
 
 // expand replaces references to variables in a value and below it: ${NAME} or ${NAME:-default}, and $${ by ${, as

@@ -233,6 +233,8 @@ func TestEnds(t *testing.T) {
 				require.NotNil(t, run.Cause, tc.reason)
 				assert.Equal(t, string(tc.cause), run.Cause.Name, tc.reason)
 			}
+			// A request is known when it has been answered, its record earlier.
+			require.Eventually(t, func() bool { return w.puts(t) >= written+tc.puts }, hang, 10*time.Millisecond, tc.reason)
 			stop()
 			w.run(t) // A restart reports nothing again.
 			assert.Never(t, func() bool { return w.puts(t) != written+tc.puts }, quiet, quiet/10, tc.reason)

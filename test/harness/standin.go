@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -146,13 +148,18 @@ func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) 
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: roundTripper}, http.MethodPost, request.URL())
 	ready, failed := make(chan struct{}), make(chan error, 1)
 	ports := []string{fmt.Sprintf("%d:%d", localPort, apiPort), fmt.Sprintf("0:%d", adminPort)}
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, ctx.Done(), ready, io.Discard, io.Discard)
+	// One port that is taken is no error to the forwarder while it has another.
+	var problems bytes.Buffer
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, ctx.Done(), ready, io.Discard, &problems)
 	if err != nil {
 		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", err)
 	}
 	go func() { failed <- forwarder.ForwardPorts() }()
 	select {
 	case <-ready:
+		if problems.Len() > 0 {
+			return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %s; end what uses the port, maybe another make page", strings.TrimSpace(problems.String()))
+		}
 	case <-ctx.Done():
 		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", context.Cause(ctx))
 	case err := <-failed:

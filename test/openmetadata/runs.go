@@ -178,18 +178,19 @@ func (r *runs) view(pipeline string) ([]admin.Run, error) {
 		out = append(out, admin.Run{
 			RunID: stored.runID, State: state, Timestamp: stored.timestamp,
 			StartDate: millis(stored.status["startDate"]), EndDate: millis(stored.status["endDate"]),
-			Cause: firstFailure(stored.status), Rows: []json.RawMessage{raw}, Writes: r.writesOf(pipeline, stored.runID),
+			Cause: newestFailure(stored.status), Rows: []json.RawMessage{raw}, Writes: r.writesOf(pipeline, stored.runID),
 		})
 	}
 	return out, errors.Join(problems...)
 }
 
-func firstFailure(status map[string]any) *admin.Cause {
+// newestFailure is what the product takes for the cause too.
+func newestFailure(status map[string]any) *admin.Cause {
 	steps, _ := status[fieldStatus].([]any)
-	for _, item := range steps {
+	for _, item := range slices.Backward(steps) {
 		step, _ := item.(map[string]any)
 		failures, _ := step["failures"].([]any)
-		for _, entry := range failures {
+		for _, entry := range slices.Backward(failures) {
 			failure, _ := entry.(map[string]any)
 			cause := &admin.Cause{}
 			cause.Step, _ = step[fieldName].(string)

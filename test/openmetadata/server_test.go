@@ -371,7 +371,7 @@ func TestTooLargeBody(t *testing.T) {
 func TestViewOfRuns(t *testing.T) {
 	s := start(t, nil)
 	p := s.pipeline(t)
-	failed := `,"pipelineState":"failed","startDate":5,"endDate":9,"status":[{"name":"Source"},{"name":"Sink","failures":[{"name":"OOMKilled","error":"memory"}]}]`
+	failed := `,"pipelineState":"failed","startDate":5,"endDate":9,"status":[{"name":"Source"},{"name":"Sink","failures":[{"name":"table_1","error":"cannot read"},{"name":"OOMKilled","error":"memory"}]}]`
 	s.client.must(t, p.put(p.run, p.ts, `,"pipelineState":"running"`, http.StatusCreated))
 	s.client.must(t, p.put(p.run, p.ts, `,"pipelineState":"nonsense"`, http.StatusBadRequest))
 	s.client.must(t, p.put(p.run, p.ts, failed, http.StatusCreated))
@@ -387,7 +387,7 @@ func TestViewOfRuns(t *testing.T) {
 	assert.Len(t, run.Rows, 1)
 	require.Len(t, run.Writes, 2, "a write that is refused for its form is not one of the run's")
 	assert.Equal(t, []string{"running", "failed"}, []string{run.Writes[0].State, run.Writes[1].State})
-	assert.Equal(t, 1, run.Writes[1].Failures)
+	assert.Equal(t, 2, run.Writes[1].Failures)
 
 	pipelines, err := s.admin.Pipelines(t.Context())
 	require.NoError(t, err)

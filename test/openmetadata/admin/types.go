@@ -121,7 +121,7 @@ type Run struct {
 	Writes    []Write           `json:"writes"`
 }
 
-// Cause is the first failure of a run.
+// Cause is the newest failure of a run.
 type Cause struct {
 	Step  string `json:"step"`
 	Name  string `json:"name"`
