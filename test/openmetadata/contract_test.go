@@ -763,15 +763,25 @@ func TestContractRaces(t *testing.T) {
 
 	t.Run("new run, different timestamps", func(t *testing.T) {
 		// First writes that race leave several rows of one run, and the run cannot be written until it is deleted.
-		p := s.newPipeline(t, serviceID, "case-"+uuid.NewString())
-		created, conflicts := s.race(t, writers, func(i int) step { return p.put(p.run, p.ts+int64(i), "", 0) })
-		assert.Equal(t, writers, created+conflicts)
-		count := s.countRows(t, p)
+		const tries = 20
+		var (
+			p     *pipeline
+			count int
+		)
+		for range tries { // On a busy machine they may come one by one.
+			p = s.newPipeline(t, serviceID, "case-"+uuid.NewString())
+			created, conflicts := s.race(t, writers, func(i int) step { return p.put(p.run, p.ts+int64(i), "", 0) })
+			assert.Equal(t, writers, created+conflicts)
+			count = s.countRows(t, p)
+			assert.GreaterOrEqual(t, created, count)
+			if count > 1 {
+				break
+			}
+		}
 		if s.real && count == 1 {
 			t.Skip("the writes did not race this time")
 		}
 		require.Greater(t, count, 1)
-		assert.GreaterOrEqual(t, created, count)
 		s.must(t, p.put(p.run, p.ts, "", http.StatusConflict))
 		s.must(t, p.get(p.run, http.StatusOK))
 		s.must(t, step{method: http.MethodDelete, path: p.byID + "/pipelineStatus/" + p.run, status: http.StatusNoContent})
