@@ -5,12 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/go-resty/resty/v2"
 )
 
 // maxAnswer bounds what is read of one answer, in bytes.
@@ -18,14 +18,13 @@ const maxAnswer = 256 << 20
 
 // Client talks to the admin API of a stand-in in another process.
 type Client struct {
-	base string
-	http *http.Client
+	http *resty.Client
 }
 
 // NewClient returns a client for the admin API at base, such as http://127.0.0.1:8586. Deadlines come from the
 // contexts of the calls, at most a minute each.
 func NewClient(base string) *Client {
-	return &Client{base: strings.TrimSuffix(base, "/"), http: &http.Client{Timeout: time.Minute}}
+	return &Client{http: resty.New().SetBaseURL(base).SetTimeout(time.Minute).SetResponseBodyLimit(maxAnswer)}
 }
 
 // Health returns nil when the stand-in serves.
@@ -139,40 +138,22 @@ func (c *Client) SetQueued(ctx context.Context, fqn string, runs []json.RawMessa
 }
 
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	var body io.Reader
+	request := c.http.R().SetContext(ctx).SetQueryParamsFromValues(query).SetHeader("Content-Type", "application/json")
 	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("cannot encode the request %s %s: %w", method, path, err)
-		}
-		body = bytes.NewReader(data)
+		request.SetBody(in)
 	}
-	target := c.base + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, target, body)
-	if err != nil {
-		return fmt.Errorf("cannot make the request %s %s: %w", method, target, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := c.http.Do(req)
+	answer, err := request.Execute(method, path)
 	if err != nil {
 		return fmt.Errorf("the stand-in's admin API does not answer: %w", err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("cannot read the answer to %s %s: %w", method, target, err)
-	}
-	if res.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("the stand-in's admin API answered %s to %s %s: %s", res.Status, method, target, bytes.TrimSpace(data))
+	if answer.IsError() {
+		return fmt.Errorf("the stand-in's admin API answered %s to %s %s: %s", answer.Status(), method, answer.Request.URL, bytes.TrimSpace(answer.Body()))
 	}
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(data, out); err != nil {
-		return fmt.Errorf("cannot decode the answer to %s %s: %w", method, target, err)
+	if err := json.Unmarshal(answer.Body(), out); err != nil {
+		return fmt.Errorf("cannot decode the answer to %s %s: %w", method, answer.Request.URL, err)
 	}
 	return nil
 }
