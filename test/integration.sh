@@ -42,4 +42,4 @@ esac
 echo "loading images into the cluster (about a minute)"
 bin/demo load "${images[@]}"
 echo "testing on the cluster (about a quarter of an hour)"
-PIPELINECTL_E2E=1 go test -count=1 -p 1 -parallel 16 -timeout 45m ./test/images ./test/e2e
+PIPELINECTL_E2E=1 go test -count=1 -p 1 -parallel 16 -timeout 75m ./test/images ./test/e2e

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
@@ -55,7 +54,7 @@ func TestReportedByHand(t *testing.T) {
 // awaitJob waits until the Job has decided.
 func (w *world) awaitJob(t *testing.T, name string) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		job, err := w.Kube.BatchV1().Jobs(w.namespace).Get(ctx, name, metav1.GetOptions{})
 		return err == nil && report.OutcomeOf(job).Final(), err
 	})
@@ -109,7 +108,7 @@ func reportInPod(t *testing.T, w *world, fqn string, run k8sclient.RunResult) {
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	var phase corev1.PodPhase
-	err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		pod, err := pods.Get(ctx, "debug", metav1.GetOptions{})
 		if err != nil {
 			return false, err

@@ -3,8 +3,10 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +30,7 @@ const (
 	// everyMinute is the shortest schedule that there is.
 	everyMinute = "* * * * *"
 	// hang is how long a test waits for what should take seconds.
-	hang = 3 * time.Minute
+	hang = 8 * time.Minute
 )
 
 // world is what one test works in: a namespace and an OpenMetadata of its own.
@@ -124,13 +126,39 @@ func (w *world) startWithImage(t *testing.T, file, fqn, image string) k8sclient.
 func (w *world) await(t *testing.T, fqn, runID string, reached func(omapi.PipelineState) bool) *admin.Run {
 	t.Helper()
 	var run *admin.Run
-	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		var err error
 		run, err = w.standIn.Admin.Run(ctx, fqn, runID)
 		return err == nil && run != nil && reached(omapi.PipelineState(run.State)), err
 	})
 	require.NoError(t, err, "run %s of %s: %+v", runID, fqn, run)
 	return run
+}
+
+// awaitWork waits until the workflow itself has said that it runs: what it wrote later would be a race with the end.
+func (w *world) awaitWork(t *testing.T, fqn, runID string) {
+	t.Helper()
+	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
+		run, err := w.standIn.Admin.Run(ctx, fqn, runID)
+		return run != nil && slices.ContainsFunc(run.Writes, ofWorkflow), err
+	})
+	require.NoError(t, err, "run %s of %s", runID, fqn)
+}
+
+func ofWorkflow(write admin.Write) bool { return workflows.MatchString(write.UserAgent) }
+
+// eventually asks until the answer is yes. That a busy cluster fails to answer is told only where it never is.
+func eventually(ctx context.Context, holds func(context.Context) (bool, error)) error {
+	var problem error
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+		var done bool
+		done, problem = holds(ctx)
+		return done && problem == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, problem)
+	}
+	return nil
 }
 
 // objects are the kind/name of all that pipelinectl makes, in a namespace.

@@ -95,7 +95,7 @@ func TestRunsOfOddNames(t *testing.T) {
 		require.NoError(t, w.command.RunJSON(t.Context(), &started, "run", fqn))
 		_, err = w.Kube.BatchV1().Jobs(w.namespace).Get(t.Context(), started.JobName, metav1.GetOptions{})
 		require.NoError(t, err, name)
-		w.await(t, fqn, started.RunID, func(state omapi.PipelineState) bool { return state == omapi.StateRunning })
+		w.awaitWork(t, fqn, started.RunID)
 		var killed []k8sclient.KillResult
 		require.NoError(t, w.command.RunJSON(t.Context(), &killed, "kill", fqn))
 		require.Len(t, killed, 1, name)

@@ -11,9 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
@@ -35,7 +32,7 @@ func TestNodeLost(t *testing.T) {
 		number: 16, how: "node lost (power), until the Job is decided", options: map[string]string{"duration": "600", "rows": "600"},
 		want: omapi.StateFailed, category: diagnostics.CategoryNodeLost,
 		set: []string{
-			"activeDeadlineSeconds=200", "terminationGracePeriodSeconds=5",
+			"terminationGracePeriodSeconds=5",
 			`tolerations=[{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":5}]`,
 		},
 	}
@@ -48,7 +45,7 @@ func TestNodeLost(t *testing.T) {
 	w.command, err = w.NewCommand(&harness.StandIn{URL: outside.URL, PodURL: w.standIn.PodURL, Token: outside.Token}, t.TempDir(), w.namespace, harness.Parameters{IngestionImage: lightImage})
 	require.NoError(t, err)
 	w.serve(t)
-	for _, e := range slices.Backward(endings) { // The one that waits for its tick first: a run has 200 s in all.
+	for _, e := range slices.Backward(endings) { // The one that waits for its tick first.
 		e.start(t)
 		e.pod(t, runs)
 	}
@@ -70,7 +67,7 @@ func TestNodeLost(t *testing.T) {
 	}
 	for _, e := range endings {
 		e.at = at
-		err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(context.Context) (bool, error) { return state(e) == string(e.want), nil })
+		err = eventually(t.Context(), func(context.Context) (bool, error) { return state(e) == string(e.want), nil })
 		require.NoError(t, err, "%+v", e.run)
 	}
 	assert.Never(t, func() bool {
@@ -96,9 +93,7 @@ func (e *ending) decideEarly(t *testing.T) {
 			return condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue
 		})
 	})
-	_, err := e.Kube.BatchV1().Jobs(e.namespace).Patch(t.Context(), pod.OwnerReferences[0].Name, types.MergePatchType,
-		[]byte(`{"spec":{"activeDeadlineSeconds":1}}`), metav1.PatchOptions{})
-	require.NoError(t, err)
+	e.reachDeadline(t, pod.OwnerReferences[0].Name)
 }
 
 // node loses the local cluster's node, or brings it back.

@@ -147,7 +147,7 @@ func TestQueuedReason(t *testing.T) {
 	w.startWithImage(t, file, fqn, "pipelinectl.local/does-not-exist:dev")
 	require.Eventually(t, func() bool {
 		var status k8sclient.PipelineStatus
-		return assert.NoError(t, w.command.RunJSON(t.Context(), &status, "status", fqn)) && len(status.Runs) == 1 &&
+		return w.command.RunJSON(t.Context(), &status, "status", fqn) == nil && len(status.Runs) == 1 &&
 			status.Runs[0].State == omapi.StateQueued && strings.Contains(status.Runs[0].Cause, "does-not-exist")
 	}, hang, time.Second, "status says which image is waited for")
 	_, err := w.command.Run(t.Context(), "kill", "--all")
@@ -161,7 +161,7 @@ func TestQueuedReason(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		var status k8sclient.PipelineStatus
-		return assert.NoError(t, w.command.RunJSON(t.Context(), &status, "status", fqn)) && strings.Contains(status.Runs[0].Cause, "FailedCreatePodSandBox")
+		return w.command.RunJSON(t.Context(), &status, "status", fqn) == nil && strings.Contains(status.Runs[0].Cause, "FailedCreatePodSandBox")
 	}, hang, time.Second, "status says why the pod has no sandbox")
 	var diagnosis k8sclient.Diagnosis
 	require.NoError(t, w.command.RunJSON(t.Context(), &diagnosis, "diagnose", fqn))
@@ -241,7 +241,7 @@ func TestAutomate(t *testing.T) {
 	assert.Contains(t, string(secret.Data["config"]), "hunter2")
 	require.Eventually(t, func() bool {
 		pods, err := w.Kube.CoreV1().Pods(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: identity.LabelRunID + "=" + started.RunID})
-		return assert.NoError(t, err) && len(pods.Items) == 1 && diagnostics.AnyStarted(&pods.Items[0])
+		return err == nil && len(pods.Items) == 1 && diagnostics.AnyStarted(&pods.Items[0])
 	}, hang, pollInterval, "its pod has all that it reads")
 
 	require.NoError(t, w.Kube.BatchV1().Jobs(w.namespace).Delete(t.Context(), job.Name, metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}))

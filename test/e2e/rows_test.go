@@ -21,7 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -101,7 +101,8 @@ func rows(nodeCPU int64) []row {
 		missingSecret            = `extraEnvVars=[{"name":"X","valueFrom":{"secretKeyRef":{"name":"missing","key":"k"}}}]`
 	)
 	long := map[string]string{"duration": "600", "rows": "600"}
-	short := map[string]string{"duration": "12", "rows": "12"}
+	// What ends the first attempt may take its time: it goes on until then, and the second one ends by itself.
+	retried := map[string]string{"duration": "3", "rows": "3", "fault": "hang", "failAttempts": "1"}
 	return []row{
 		{number: 1, how: "exit 0", options: map[string]string{"rows": "5"}, want: success, real: true},
 		{number: 2, how: "exit 1: the workflow fails", options: map[string]string{"rows": "2", "errors": "2"}, want: failed, real: true},
@@ -121,48 +122,48 @@ func rows(nodeCPU int64) []row {
 		},
 		{number: 5, how: "pipelinectl kill", options: long, act: kill, want: stopped, category: diagnostics.CategoryKilled},
 		{
-			number: 6, how: "pod deleted, the Job retries", options: short, set: []string{"backoffLimit=1"},
+			number: 6, how: "pod deleted, the Job retries", options: retried, set: []string{"backoffLimit=1"},
 			act: deletePod(60), want: success, attempt: diagnostics.CategoryDeleted,
 		},
 		{number: 7, how: "Job deleted", options: long, act: deleteJob, want: failed, category: diagnostics.CategoryDeleted},
-		{number: 8, how: "eviction API (drain), the Job retries", options: short, act: evict, want: success, attempt: diagnostics.CategoryEvicted},
+		{number: 8, how: "eviction API (drain), the Job retries", options: retried, act: evict, want: success, attempt: diagnostics.CategoryEvicted},
 		{
-			number: 9, how: "preemption, the Job retries", options: short, set: []string{
+			number: 9, how: "preemption, the Job retries", options: retried, set: []string{
 				fmt.Sprintf("resources.requests.cpu=%dm", nodeCPU*45/100), fmt.Sprintf("resources.limits.cpu=%dm", nodeCPU), "terminationGracePeriodSeconds=5",
 			},
 			act: preempt, want: success, attempt: diagnostics.CategoryPreempted, alone: true,
 		},
 		{
-			number: 10, how: "activeDeadlineSeconds of the Job", options: long, set: []string{"activeDeadlineSeconds=8"},
+			number: 10, how: "activeDeadlineSeconds of the Job", options: long, act: deadlineOfRunning,
 			want: failed, category: diagnostics.CategoryDeadlineExceeded,
 		},
 		{
-			number: 11, how: "image cannot be pulled", set: []string{"activeDeadlineSeconds=12", "ingestionImage=pipelinectl.local/does-not-exist:dev"},
-			want: failed, category: diagnostics.CategoryImagePull, cause: "does-not-exist",
+			number: 11, how: "image cannot be pulled", set: []string{"ingestionImage=pipelinectl.local/does-not-exist:dev"},
+			act: reachDeadline(waits("ErrImagePull", "ImagePullBackOff")), want: failed, category: diagnostics.CategoryImagePull, cause: "does-not-exist",
 		},
 		{
-			number: 12, how: "Secret missing", set: []string{"activeDeadlineSeconds=12", missingSecret},
-			want: failed, category: diagnostics.CategoryConfigMissing, cause: `"missing" not found`,
+			number: 12, how: "Secret missing", set: []string{missingSecret},
+			act: reachDeadline(waits("CreateContainerConfigError")), want: failed, category: diagnostics.CategoryConfigMissing, cause: `"missing" not found`,
 		},
 		{
-			number: 12, variant: "configmap", how: "the pipeline's ConfigMap missing", set: []string{"activeDeadlineSeconds=25", "priorityClassName=" + heldClass},
+			number: 12, variant: "configmap", how: "the pipeline's ConfigMap missing", set: []string{"priorityClassName=" + heldClass},
 			act: deleteConfigMap, want: failed, category: diagnostics.CategoryConfigMissing, cause: `"om-config-row-12-configmap-metadata" not found`,
 		},
 		{
-			number: 13, how: "unschedulable", set: []string{"activeDeadlineSeconds=8", "nodeSelector=no=where"},
-			want: failed, category: diagnostics.CategoryUnschedulable,
+			number: 13, how: "unschedulable", set: []string{"nodeSelector=no=where"},
+			act: reachDeadline(unscheduled), want: failed, category: diagnostics.CategoryUnschedulable,
 		},
 		{
-			number: 14, how: "pod refused by a quota", set: []string{"activeDeadlineSeconds=8", "priorityClassName=" + quotaClass},
-			want: failed, category: diagnostics.CategoryQuotaOrAdmission, cause: "exceeded quota",
+			number: 14, how: "pod refused by a quota", set: []string{"priorityClassName=" + quotaClass},
+			act: deadlineOfRefused, want: failed, category: diagnostics.CategoryQuotaOrAdmission, cause: "exceeded quota",
 		},
 		{
-			number: 14, variant: "policy", how: "pod refused by an admission policy", set: []string{"activeDeadlineSeconds=8"},
-			prepare: refusePods, want: failed, category: diagnostics.CategoryQuotaOrAdmission, cause: policyMessage,
+			number: 14, variant: "policy", how: "pod refused by an admission policy", prepare: refusePods,
+			act: deadlineOfRefused, want: failed, category: diagnostics.CategoryQuotaOrAdmission, cause: policyMessage,
 		},
 		{
-			number: 15, how: "start error (no such command)", set: []string{"activeDeadlineSeconds=12", "ingestionImage=pipelinectl.local/openmetadata-stand-in:dev"},
-			want: failed, category: diagnostics.CategoryStartError, cause: "exithandler",
+			number: 15, how: "start error (no such command)", set: []string{"ingestionImage=pipelinectl.local/openmetadata-stand-in:dev"},
+			act: reachDeadline(notStarted), want: failed, category: diagnostics.CategoryStartError, cause: "exithandler",
 		},
 		// 16, the loss of a node, is TestNodeLost: the OpenMetadata of this test would be lost with it.
 		{number: 17, how: "pod force-deleted", options: long, act: deletePod(0), want: failed, category: diagnostics.CategoryDeleted},
@@ -176,7 +177,7 @@ func rows(nodeCPU int64) []row {
 		},
 		{
 			number: 20, how: "OpenMetadata down while the run ends", options: map[string]string{"duration": "3", "rows": "3", "fault": "signal:SIGKILL"},
-			act: serverDown, want: failed, category: diagnostics.CategoryApplicationError,
+			prepare: serverDown, act: serverBack, want: failed, category: diagnostics.CategoryApplicationError,
 		},
 		{
 			number: 21, how: "no permissions for the pod, SIGKILL", options: map[string]string{"fault": "signal:SIGKILL"}, set: []string{"serviceAccountName=" + blindAccount},
@@ -255,6 +256,7 @@ func kill(t *testing.T, e *ending) {
 func killAfterSuccess(t *testing.T, e *ending) {
 	t.Helper()
 	e.await(t, e.fqn, e.runID, func(state omapi.PipelineState) bool { return state == omapi.StateSuccess })
+	e.at = time.Now()
 	_, err := e.command.Run(t.Context(), "kill", e.fqn)
 	require.NoError(t, err)
 }
@@ -293,6 +295,71 @@ func deleteConfigMap(t *testing.T, e *ending) {
 		assert.NoError(t, err)
 	})
 	require.NoError(t, e.Kube.CoreV1().ResourceQuotas(e.namespace).Delete(t.Context(), heldClass, metav1.DeleteOptions{}))
+	reachDeadline(waits("CreateContainerConfigError"))(t, e)
+}
+
+// reachDeadline brings the Job's deadline when its pod is as wanted: how long that takes depends on the machine.
+func reachDeadline(ready func(*corev1.Pod) bool) func(t *testing.T, e *ending) {
+	return func(t *testing.T, e *ending) {
+		t.Helper()
+		e.reachDeadline(t, e.pod(t, ready).OwnerReferences[0].Name)
+	}
+}
+
+func deadlineOfRunning(t *testing.T, e *ending) {
+	t.Helper()
+	e.reachDeadline(t, e.running(t).OwnerReferences[0].Name)
+}
+
+// deadlineOfRefused brings it when the API server has refused a pod.
+func deadlineOfRefused(t *testing.T, e *ending) {
+	t.Helper()
+	var job string
+	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
+		jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, e.selector())
+		if err != nil || len(jobs.Items) == 0 {
+			return false, err
+		}
+		job = jobs.Items[0].Name
+		events, err := e.Kube.CoreV1().Events(e.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.name=" + job})
+		return err == nil && len(events.Items) > 0, err
+	})
+	require.NoError(t, err, "no pod of %s is refused", e.fqn)
+	e.reachDeadline(t, job)
+}
+
+func (e *ending) reachDeadline(t *testing.T, job string) {
+	t.Helper()
+	_, err := e.Kube.BatchV1().Jobs(e.namespace).Patch(t.Context(), job, types.MergePatchType, []byte(`{"spec":{"activeDeadlineSeconds":1}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+}
+
+// waits says that a container waits for one of the reasons.
+func waits(reasons ...string) func(*corev1.Pod) bool {
+	return func(pod *corev1.Pod) bool {
+		return slices.ContainsFunc(statuses(pod), func(status corev1.ContainerStatus) bool {
+			return status.State.Waiting != nil && slices.Contains(reasons, status.State.Waiting.Reason)
+		})
+	}
+}
+
+// notStarted says that a container could not be started.
+func notStarted(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(statuses(pod), func(status corev1.ContainerStatus) bool {
+		return slices.ContainsFunc([]corev1.ContainerState{status.State, status.LastTerminationState}, func(state corev1.ContainerState) bool {
+			return state.Terminated != nil && state.Terminated.Reason == "StartError"
+		})
+	})
+}
+
+func unscheduled(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
+		return condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse
+	})
+}
+
+func statuses(pod *corev1.Pod) []corev1.ContainerStatus {
+	return slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
 }
 
 func ignoreNotFound(err error) error {
@@ -310,6 +377,9 @@ func refusePods(t *testing.T, e *ending) {
 	name := "pipelinectl-" + e.namespace
 	label := map[string]string{"app.kubernetes.io/pipeline": e.name + "-metadata"}
 	admission := e.Kube.AdmissionregistrationV1()
+	// One of an earlier test that crashed.
+	require.NoError(t, ignoreNotFound(admission.ValidatingAdmissionPolicyBindings().Delete(t.Context(), name, metav1.DeleteOptions{})))
+	require.NoError(t, ignoreNotFound(admission.ValidatingAdmissionPolicies().Delete(t.Context(), name, metav1.DeleteOptions{})))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), hang)
 		defer cancel()
@@ -340,7 +410,7 @@ func refusePods(t *testing.T, e *ending) {
 		ObjectMeta: metav1.ObjectMeta{Name: "policy-probe", Labels: label},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: lightImage}}},
 	}
-	err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		_, err := e.Kube.CoreV1().Pods(e.namespace).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err != nil && strings.Contains(err.Error(), policyMessage), nil
 	})
@@ -378,7 +448,7 @@ func preempt(t *testing.T, e *ending) {
 	if !e.Local {
 		t.Skip("a cluster of several nodes has room for both")
 	}
-	e.running(t)
+	evicted := e.running(t)
 	urgent := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "urgent"},
 		Spec: corev1.PodSpec{
@@ -392,23 +462,45 @@ func preempt(t *testing.T, e *ending) {
 	pods := e.Kube.CoreV1().Pods(e.namespace)
 	_, err := pods.Create(t.Context(), urgent, metav1.CreateOptions{})
 	require.NoError(t, err)
-	e.pod(t, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodFailed })
+	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
+		pod, err := pods.Get(ctx, evicted.Name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err) || err == nil && pod.Status.Phase == corev1.PodFailed, ignoreNotFound(err)
+	})
+	require.NoError(t, err, "pod %s makes no room", evicted.Name)
 	require.NoError(t, pods.Delete(t.Context(), urgent.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}))
 }
 
+// serverDown has the server refuse the sidecar's connections until serverBack.
 func serverDown(t *testing.T, e *ending) {
 	t.Helper()
-	e.running(t)
-	const down = admin.Duration(12 * time.Second)
-	e.disturb(t, admin.Fault{Kind: admin.FaultReset, UserAgent: reporters, Path: e.fqn, Duration: down})
-	for _, fault := range []admin.Fault{
-		{Kind: admin.FaultReset, UserAgent: workflows.String(), Path: e.fqn, Duration: down},
-		// A reset would break the port-forward of the whole test.
-		{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn, Duration: down},
-	} {
-		_, err := e.standIn.Admin.AddFault(t.Context(), fault)
-		require.NoError(t, err)
+	e.down = e.disturb(t, admin.Fault{Kind: admin.FaultReset, UserAgent: "sidecar", Path: e.fqn})
+}
+
+// serverBack ends that when the sidecar has tried to tell the run's end, more than once.
+func serverBack(t *testing.T, e *ending) {
+	t.Helper()
+	const tries = 3
+	others, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn}) // A reset would break the test's own port-forward.
+	require.NoError(t, err)
+	e.pod(t, func(pod *corev1.Pod) bool { _, ended := diagnostics.MainEnded(pod); return ended })
+	if hookOnly() {
+		return // Nobody tries.
 	}
+	var before int
+	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
+		faults, err := e.standIn.Admin.Faults(ctx)
+		at := slices.IndexFunc(faults, func(fault admin.Fault) bool { return fault.ID == e.down })
+		if at < 0 {
+			return false, err
+		}
+		if before == 0 {
+			before = faults[at].Hits
+		}
+		return faults[at].Hits >= before+tries, err
+	})
+	require.NoError(t, err, "the sidecar of %s does not try", e.fqn)
+	require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), e.down))
+	require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), others.ID))
 }
 
 // giveToken gives the run's pod another token than the pipeline was deployed with, with which its reporter is refused.

@@ -81,6 +81,8 @@ type ending struct {
 	run *admin.Run
 	// disturbed are requests that the row is about: without one of each it has shown nothing.
 	disturbed []func(admin.Request) bool
+	// down is the fault that keeps the reporter from the server.
+	down string
 	// shown says in another way that the row has shown what it is about; nil: the requests do.
 	shown func(ctx context.Context) bool
 	// attemptRecord is the record while it had the failed attempt.
@@ -238,12 +240,13 @@ func (e *ending) end(t *testing.T) {
 	e.assertDisturbed(t)
 }
 
-// disturb sets a fault that the row is about.
-func (e *ending) disturb(t *testing.T, fault admin.Fault) {
+// disturb sets a fault that the row is about, and gives its id.
+func (e *ending) disturb(t *testing.T, fault admin.Fault) string {
 	t.Helper()
 	set, err := e.standIn.Admin.AddFault(t.Context(), fault)
 	require.NoError(t, err)
 	e.disturbed = append(e.disturbed, func(request admin.Request) bool { return request.Fault == set.ID })
+	return set.ID
 }
 
 // assertDisturbed looks at the requests, of which one that hangs is known when it has ended, and not at the faults, of
@@ -302,7 +305,7 @@ func (e *ending) awaitTick(t *testing.T) {
 	t.Helper()
 	_, err := e.command.Run(t.Context(), "enable", e.fqn)
 	require.NoError(t, err)
-	err = wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, e.selector())
 		if err != nil || len(jobs.Items) == 0 {
 			return false, err
@@ -512,7 +515,7 @@ func (e *ending) selector() metav1.ListOptions {
 func (e *ending) pod(t *testing.T, ready func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	var found *corev1.Pod
-	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
+	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, e.selector())
 		if err != nil {
 			return false, err
@@ -534,14 +537,10 @@ func runs(pod *corev1.Pod) bool {
 	return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].State.Running != nil
 }
 
-// running waits until the workflow itself has said that it runs: what it wrote later would be a race with the end.
+// running gives the pod of a run at work.
 func (e *ending) running(t *testing.T) *corev1.Pod {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, hang, true, func(ctx context.Context) (bool, error) {
-		run, err := e.standIn.Admin.Run(ctx, e.fqn, e.runID)
-		return run != nil && slices.ContainsFunc(run.Writes, func(write admin.Write) bool { return workflows.MatchString(write.UserAgent) }), err
-	})
-	require.NoError(t, err)
+	e.awaitWork(t, e.fqn, e.runID)
 	return e.pod(t, runs)
 }
 

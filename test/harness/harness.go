@@ -29,7 +29,7 @@ const ownLabel = "pipelinectl.test/own"
 const (
 	pollInterval  = 200 * time.Millisecond
 	loadTimeout   = 10 * time.Minute
-	deleteTimeout = 2 * time.Minute
+	deleteTimeout = 5 * time.Minute
 )
 
 // Cluster is a Kubernetes cluster to try things on.

@@ -28,7 +28,7 @@ const (
 	standInImage = "pipelinectl.local/openmetadata-stand-in:dev"
 	apiPort      = 8585
 	adminPort    = 8586
-	startTimeout = time.Minute
+	startTimeout = 5 * time.Minute
 )
 
 // StandIn is an OpenMetadata stand-in that runs as a pod.
@@ -94,7 +94,7 @@ func (c *Cluster) runStandIn(ctx context.Context, namespace string) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("replace pod %s of namespace %s: %w", standInName, namespace, err)
 	}
-	_, err = pods.Create(ctx, &corev1.Pod{
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: standInName},
 		Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{
@@ -107,7 +107,14 @@ func (c *Cluster) runStandIn(ctx context.Context, namespace string) error {
 				},
 			}},
 		},
-	}, metav1.CreateOptions{})
+	}
+	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
+		_, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+		if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "serviceaccount") {
+			return false, nil // A new namespace gets its default one in a moment.
+		}
+		return true, err
+	})
 	if err != nil {
 		return fmt.Errorf("start the OpenMetadata stand-in, pod %s of namespace %s: %w", standInName, namespace, err)
 	}

@@ -48,9 +48,7 @@ func components(cfg *Config) map[string]command {
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true", "--profiling=false",
 		"--kubelet-client-certificate="+pki("apiserver-kubelet.crt"), "--kubelet-client-key="+pki("apiserver-kubelet.key"),
-		"--kubelet-certificate-authority="+pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
-		// The default of five minutes is longer than a test would wait.
-		"--default-not-ready-toleration-seconds=5", "--default-unreachable-toleration-seconds=5")
+		"--kubelet-certificate-authority="+pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP")
 	add(controllerManager,
 		"--kubeconfig="+kubeconfig("controller-manager"),
 		"--authentication-kubeconfig="+kubeconfig("controller-manager"),
