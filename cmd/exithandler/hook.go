@@ -78,7 +78,7 @@ func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.
 			// Whoever deletes a pod may give it less time than its manifest does.
 			for i := range pods {
 				if pods[i].Name == h.podName && pods[i].DeletionTimestamp != nil {
-					last := lastMoment(pods[i].DeletionTimestamp)
+					last := lastMoment(time.Now(), pods[i].DeletionTimestamp)
 					reporting.deadline.Store(&last)
 					left := time.Until(last)
 					all, share := time.AfterFunc(left, cancel), time.AfterFunc(left/diagnosticsShare, cancelKube)

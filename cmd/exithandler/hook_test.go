@@ -38,6 +38,11 @@ const (
 	testJob       = "om-job-nightly-0190b0a0"
 	testTimestamp = int64(1_700_000_000_123)
 	patience      = time.Minute
+	// hangLimit is for a report while Kubernetes hangs, which takes its whole share of it: what answers must have
+	// done so in that share on a slow machine too.
+	hangLimit = 9 * time.Second
+	// refusing is where nobody listens. The port of a server that was closed may be another's by now.
+	refusing = "http://127.0.0.1:1"
 )
 
 // kubernetes answers what a hook asks of a Job with one pod that runs.
@@ -155,6 +160,7 @@ func TestHookReports(t *testing.T) {
 		// cause is the category of the diagnosis; none for none.
 		cause     diagnostics.Category
 		unwritten bool
+		hangs     bool
 		log       string
 	}{
 		"Deadline": {
@@ -203,7 +209,7 @@ func TestHookReports(t *testing.T) {
 		"ByHandRunning":      {reason: "and of a run that goes on it says no cause", kube: kubernetes(newJob(func(*batchv1.Job) {})), more: []string{"podName=debug"}, before: omapi.StateRunning, want: omapi.StateRunning, unwritten: true},
 		"NoCluster":          {reason: "a report needs no cluster", more: []string{"pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "cannot reach Kubernetes"},
 		"NoJobName":          {reason: "nor a Job", more: []string{"jobName=", "pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "the Job is not known: variable jobName is not set"},
-		"Hanging":            {reason: "a control plane that does not answer does not hold the report", kube: hanging(), more: []string{"pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "cannot read Job"},
+		"Hanging":            {reason: "a control plane that does not answer does not hold the report", kube: hanging(), hangs: true, more: []string{"pipelineStatus=Failed"}, before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryUnknown, log: "cannot read Job"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -217,7 +223,11 @@ func TestHookReports(t *testing.T) {
 				}
 				require.NoError(t, server.Client(t).PutStatus(t.Context(), "svc.nightly", record))
 			}
-			result, log, err := reported(t, variablesOf(server, server.Token, tc.more...), 5*time.Second)
+			limit := patience
+			if tc.hangs {
+				limit = hangLimit
+			}
+			result, log, err := reported(t, variablesOf(server, server.Token, tc.more...), limit)
 			require.NoError(t, err, tc.reason)
 			assert.Equal(t, report.Result{State: tc.want, Written: !tc.unwritten}, result, tc.reason)
 			assert.Contains(t, log, tc.log, tc.reason)
@@ -259,21 +269,22 @@ func TestHookHidesWhatAWholeConfigurationHolds(t *testing.T) {
 
 // TestHookOfAPodWithLittleTime: whoever deletes a pod may give it less time than its manifest, which the variable has.
 func TestHookOfAPodWithLittleTime(t *testing.T) {
-	const left, given = 3 * time.Second, patience
+	const given = patience
 	cases := map[string]struct {
 		reason string
 		logs   bool
 		server bool
 		later  bool
+		// left is short where no report is made, else as long as one may take on a slow machine in a part of it.
+		left time.Duration
 	}{
-		"Server": {reason: "a server that does not answer is not waited for", server: true},
-		"Logs":   {reason: "nor is a node, and the report is made", logs: true},
-		"Later":  {reason: "a server that asks for more time than is left is asked again in time", later: true},
+		"Server": {reason: "a server that does not answer is not waited for", server: true, left: 3 * time.Second},
+		"Logs":   {reason: "nor is a node, and the report is made", logs: true, left: 10 * time.Second},
+		"Later":  {reason: "a server that asks for more time than is left is asked again in time", later: true, left: 10 * time.Second},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			api := newPodAPI(newJob(noRetries))
-			api.set(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, new(metav1.NewTime(time.Now().Add(left))))
 			inCluster(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 				if tc.logs && strings.HasSuffix(req.URL.Path, "/log") {
 					<-req.Context().Done()
@@ -290,6 +301,7 @@ func TestHookOfAPodWithLittleTime(t *testing.T) {
 				server.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusServiceUnavailable, Headers: map[string]string{"Retry-After": "10"}, Method: http.MethodPut, Count: 1})
 			}
 			begun := time.Now()
+			api.set(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, new(metav1.NewTime(begun.Add(tc.left))))
 			result, _, err := reported(t, variablesOf(server, server.Token), given)
 			assert.Less(t, time.Since(begun), given/2, tc.reason)
 			if tc.server {

@@ -145,11 +145,7 @@ func newAlarm(do func()) *time.Timer {
 
 // reportEnd has the time until the pod's grace period is over.
 func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
-	deadline := time.Now().Add(max(h.gracePeriod-reserve, time.Second))
-	if deleted := pod.DeletionTimestamp; deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
-		deadline = lastMoment(deleted)
-	}
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	ctx, cancel := context.WithDeadline(ctx, reportBy(time.Now(), h.gracePeriod, pod.DeletionTimestamp))
 	defer cancel()
 	kubeCtx, cancelKube := forKubernetes(ctx)
 	defer cancelKube()
@@ -169,10 +165,20 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 	}
 }
 
+// reportBy is until when the end of a pod is to be reported that is seen now. A pod that was deleted may have less time
+// than its grace period.
+func reportBy(now time.Time, gracePeriod time.Duration, deleted *metav1.Time) time.Time {
+	deadline := now.Add(max(gracePeriod-reserve, time.Second))
+	if deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
+		return lastMoment(now, deleted)
+	}
+	return deadline
+}
+
 // lastMoment is when a pod that is deleted has to be reported: with its grace period everything of it ends, and a second
 // is needed at least.
-func lastMoment(deleted *metav1.Time) time.Time {
-	last, least := deleted.Add(-time.Second), time.Now().Add(time.Second)
+func lastMoment(now time.Time, deleted *metav1.Time) time.Time {
+	last, least := deleted.Add(-time.Second), now.Add(time.Second)
 	if last.Before(least) {
 		return least
 	}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -117,7 +119,6 @@ func TestWatch(t *testing.T) {
 		before omapi.PipelineState
 		drop   bool
 		end    corev1.ContainerState
-		grace  string
 		want   string
 		cause  diagnostics.Category
 		step   string
@@ -130,7 +131,6 @@ func TestWatch(t *testing.T) {
 		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Scheduled": {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Brief":     {reason: "a grace period that is shorter than what is left of it for the container's own end", grace: "1", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
 		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
 	}
 	for name, tc := range cases {
@@ -150,7 +150,7 @@ func TestWatch(t *testing.T) {
 			}
 			api := newPodAPI(tc.job)
 			api.drop = tc.drop
-			environ := append(variablesOf(server, server.Token, identity.EnvGracePeriod+"="+tc.grace), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux))
+			environ := append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, api.mux))
 			cmd, out := command(t, environ, "watch")
 			require.NoError(t, cmd.Start())
 			if tc.before == "" {
@@ -190,10 +190,12 @@ func TestWatchThatCannotSee(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		kube   http.Handler
-		log    string
+		// blind is what it says when it has found out that it cannot see; it takes signals by then.
+		blind string
+		log   string
 	}{
-		"Forbidden": {reason: "the service account has no Role", kube: forbidding(), log: "the pod was never seen: things"},
-		"None":      {reason: "there is no cluster", log: "the run is not watched"},
+		"Forbidden": {reason: "the service account has no Role", kube: forbidding(), blind: "the pod is not seen", log: "the pod was never seen: things"},
+		"None":      {reason: "there is no cluster", blind: "the run is not watched", log: "the run is not watched"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -202,12 +204,17 @@ func TestWatchThatCannotSee(t *testing.T) {
 			server.Pipeline(t, "svc", "nightly")
 			cmd, out := command(t, append(variablesOf(server, server.Token), "KUBERNETES_SERVICE_HOST=", "KUBECONFIG="+kubeconfig(t, tc.kube)), "watch")
 			require.NoError(t, cmd.Start())
-			assert.Never(t, func() bool { return cmd.Process.Signal(syscall.Signal(0)) != nil }, 500*time.Millisecond, 50*time.Millisecond, "it goes on until it is told")
+			exited := make(chan int, 1)
+			go func() {
+				_ = cmd.Wait() // The code says it.
+				exited <- cmd.ProcessState.ExitCode()
+			}()
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), tc.blind) }, patience, 10*time.Millisecond, tc.reason)
+			assert.Never(t, func() bool { return len(exited) > 0 }, 300*time.Millisecond, 50*time.Millisecond, "it goes on until it is told")
 			begun := time.Now()
 			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-			_ = cmd.Wait() // The code says it.
+			assert.Equal(t, exitError, <-exited, tc.reason)
 			assert.Less(t, time.Since(begun), patience)
-			assert.Equal(t, exitError, cmd.ProcessState.ExitCode(), tc.reason)
 			assert.Contains(t, out.String(), tc.log, tc.reason)
 			assert.Nil(t, server.Run(t, "svc.nightly", testRunID))
 		})
@@ -291,6 +298,33 @@ func (w *watching) WatchPod(ctx context.Context, _ string, changed func(*corev1.
 	return w.watch(ctx, int(w.calls.Add(1)), changed)
 }
 
+// TestReportBy: how much time the report of a pod's end gets.
+func TestReportBy(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	after := func(left time.Duration) *metav1.Time { return new(metav1.NewTime(now.Add(left))) }
+	cases := map[string]struct {
+		reason  string
+		grace   time.Duration
+		deleted *metav1.Time
+		want    time.Duration
+	}{
+		"Usual":        {reason: "the container's own end needs a part of the grace period", grace: time.Minute, want: time.Minute - reserve},
+		"Brief":        {reason: "a grace period that is shorter than that part", grace: time.Second, want: time.Second},
+		"NothingLeft":  {reason: "a grace period that is just that part", grace: reserve, want: time.Second},
+		"Deleted":      {reason: "who deletes a pod may give it less time than its manifest does", grace: time.Minute, deleted: after(20 * time.Second), want: 19 * time.Second},
+		"DeletedLater": {reason: "who gives it more does not give it to this container", grace: time.Minute, deleted: after(time.Hour), want: time.Minute - reserve},
+		"DeletedNow":   {reason: "no time is left, and a second is tried all the same", grace: time.Minute, deleted: after(0), want: time.Second},
+		"Overdue":      {reason: "a node may have been away when its time was over", grace: time.Minute, deleted: after(-time.Hour), want: time.Second},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, tc.want, reportBy(now, tc.grace, tc.deleted).Sub(now), tc.reason)
+		})
+	}
+}
+
 // TestAwaitEnd: what ends the wait for the main container, and how long a pause between two watches is.
 func TestAwaitEnd(t *testing.T) {
 	t.Parallel()
@@ -355,16 +389,18 @@ func TestAwaitEnd(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			term, stop := context.WithCancel(t.Context())
-			defer stop()
-			h := &handler{environment: &environment{podName: "p"}, log: slog.New(slog.DiscardHandler), kube: &watching{watch: tc.watch(stop)}}
-			begun := time.Now()
-			pod, _ := h.awaitEnd(ctx, term)
-			assert.NotNil(t, pod, tc.reason)
-			assert.Less(t, time.Since(begun), hurry, tc.reason)
-			require.NoError(t, ctx.Err())
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				term, stop := context.WithCancel(t.Context())
+				defer stop()
+				h := &handler{environment: &environment{podName: "p"}, log: slog.New(slog.DiscardHandler), kube: &watching{watch: tc.watch(stop)}}
+				begun := time.Now()
+				pod, _ := h.awaitEnd(ctx, term)
+				assert.NotNil(t, pod, tc.reason)
+				assert.Less(t, time.Since(begun), hurry, tc.reason)
+				require.NoError(t, ctx.Err())
+			})
 		})
 	}
 }

@@ -29,6 +29,8 @@ import (
 const (
 	namespace = "pipelines"
 	jobName   = "om-job-nightly-0190b0a0"
+	// refusing is where nobody listens. The port of a server that was closed may be another's by now.
+	refusing = "http://127.0.0.1:1"
 )
 
 // apiServer answers the reads that diagnostics make, over HTTP as the real one does.
@@ -40,6 +42,8 @@ type apiServer struct {
 	logs map[string]string
 	// forbidden paths are answered with 403, broken logs end early, hanging paths are not answered.
 	forbidden, broken, hanging *regexp.Regexp
+	// hung counts the requests that are not answered.
+	hung *atomic.Int32
 	// jsonOnly is a server that has no protobuf.
 	jsonOnly bool
 	// sent counts the bytes of logs.
@@ -69,6 +73,9 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	path := req.URL.Path
 	switch {
 	case matches(s.hanging, req):
+		if s.hung != nil {
+			s.hung.Add(1)
+		}
 		<-req.Context().Done()
 	case matches(s.forbidden, req):
 		refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: "things"}, "", nil))

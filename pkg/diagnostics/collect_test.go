@@ -256,19 +256,43 @@ func TestCollectWithoutPermission(t *testing.T) {
 	}
 }
 
+// counting counts the answers that have been read, but for logs.
+type counting struct {
+	Reader
+
+	answers atomic.Int32
+}
+
+func (c *counting) Job(ctx context.Context, name string) (*batchv1.Job, error) {
+	defer c.answers.Add(1)
+	return c.Reader.Job(ctx, name)
+}
+
+func (c *counting) Pods(ctx context.Context, labelSelector string) ([]corev1.Pod, error) {
+	defer c.answers.Add(1)
+	return c.Reader.Pods(ctx, labelSelector)
+}
+
+func (c *counting) Events(ctx context.Context, kind, name string) ([]corev1.Event, error) {
+	defer c.answers.Add(1)
+	return c.Reader.Events(ctx, kind, name)
+}
+
 func TestCollectEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		reason  string
 		hanging string
-		check   func(t *testing.T, run *Run)
+		// hangs and answers are how many requests hang and are answered: the context ends when they are that many.
+		hangs, answers int32
+		check          func(t *testing.T, run *Run)
 	}{
 		"Everything": {
-			reason: "a control plane that does not answer does not hold the report", hanging: ".",
+			reason: "a control plane that does not answer does not hold the report", hanging: ".", hangs: 3,
 			check: func(t *testing.T, run *Run) { t.Helper(); assert.Empty(t, run.Pods); assert.Len(t, run.Problems, 3) },
 		},
 		"Log": {
-			reason: "a node that is gone does not give its log, the rest is there", hanging: "/log$",
+			reason: "a node that is gone does not give its log, the rest is there", hanging: "/log$", hangs: 2, answers: 5,
 			check: func(t *testing.T, run *Run) {
 				t.Helper()
 				assert.Len(t, run.Pods, 2)
@@ -281,22 +305,29 @@ func TestCollectEndsWithTheContext(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := twoAttempts()
-			server.hanging = regexp.MustCompile(tc.hanging)
-			reader := server.start(t)
-			begun := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			server.hanging, server.hung = regexp.MustCompile(tc.hanging), &atomic.Int32{}
+			reader := &counting{Reader: server.start(t)}
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			tc.check(t, Collect(ctx, reader, Target{Namespace: namespace, JobName: jobName}))
-			assert.Less(t, time.Since(begun), patience, tc.reason)
+			ended := make(chan *Run, 1)
+			go func() { ended <- Collect(ctx, reader, Target{Namespace: namespace, JobName: jobName}) }()
+			require.Eventually(t, func() bool {
+				return server.hung.Load() == tc.hangs && reader.answers.Load() == tc.answers
+			}, patience, time.Millisecond, tc.reason)
+			cancel()
+			select {
+			case run := <-ended:
+				tc.check(t, run)
+			case <-time.After(patience):
+				require.Fail(t, "it does not end", tc.reason)
+			}
 		})
 	}
 }
 
 func TestCollectWithoutServer(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.NotFoundHandler())
-	server.Close()
-	run := collect(t, newReader(t, server.URL))
+	run := collect(t, newReader(t, refusing))
 	assert.Len(t, run.Problems, 3, "the Job, its events, its pods")
 	assert.NotEmpty(t, run.Text())
 }

@@ -69,9 +69,7 @@ func TestRequestsShareAConnection(t *testing.T) {
 // TestFirstRequestFails: who waits for the first connection does not wait for one that never comes.
 func TestFirstRequestFails(t *testing.T) {
 	t.Parallel()
-	listening := httptest.NewServer(http.NotFoundHandler())
-	listening.Close()
-	for _, err := range together(t, newReader(t, listening.URL), 5) {
+	for _, err := range together(t, newReader(t, refusing), 5) {
 		require.ErrorContains(t, err, "connection refused")
 	}
 

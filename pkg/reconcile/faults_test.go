@@ -58,7 +58,9 @@ func TestServerFaults(t *testing.T) {
 				require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
 				tc.fault.Path = w.runID + "|pipelineStatus$"
 				w.Fault(t, tc.fault)
-				stop := w.run(t)
+				r, _ := w.reconciler()
+				stop := start(t, r)
+				w.watching(t, r, 1)
 				job := w.job(condition(batchv1.JobFailed))
 				_, err := w.kube.BatchV1().Jobs(namespace).Update(t.Context(), job, metav1.UpdateOptions{})
 				require.NoError(t, err)
@@ -71,7 +73,7 @@ func TestServerFaults(t *testing.T) {
 				run := w.await(t, "failed")
 				require.NotNil(t, run.Cause)
 				assert.Equal(t, string(diagnostics.CategoryBackoffLimitExceeded), run.Cause.Name)
-				assert.Never(t, func() bool { return w.terminalWrites(t) != 1 }, quiet, quiet/10, "%s: %+v", tc.reason, run.Writes)
+				w.onlyTerminalWrite(t, "%s: %+v", tc.reason, run.Writes)
 				assert.Len(t, w.Run(t, w.fqn, w.runID).Rows, 1)
 			})
 		}
@@ -90,6 +92,13 @@ func (w *world) terminalWrites(t *testing.T) int {
 	return n
 }
 
+// onlyTerminalWrite: there is one such write, and no other comes. A write is known a little after its record.
+func (w *world) onlyTerminalWrite(t *testing.T, msgAndArgs ...any) {
+	t.Helper()
+	require.Eventually(t, func() bool { return w.terminalWrites(t) > 0 }, hang, 10*time.Millisecond, msgAndArgs...)
+	assert.Never(t, func() bool { return w.terminalWrites(t) != 1 }, quiet, quiet/10, msgAndArgs...)
+}
+
 func TestPipelineThatOpenMetadataDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -106,6 +115,7 @@ func TestPipelineThatOpenMetadataDoesNotKnow(t *testing.T) {
 	}
 	r, log := w.reconciler()
 	start(t, r)
+	w.watching(t, r, 2)
 	asked := func() int {
 		requests, err := w.Requests(admin.RequestFilter{Path: fqn + "/pipelineStatus"})
 		require.NoError(t, err)
@@ -141,6 +151,7 @@ func TestNothingIsKept(t *testing.T) {
 	w := newWorld(t)
 	r, _ := w.reconciler()
 	start(t, r)
+	w.watching(t, r, 0)
 	for i := range 20 {
 		id := "uid-" + strconv.Itoa(i)
 		job := w.job(condition(batchv1.JobComplete))
@@ -184,21 +195,27 @@ func TestKubernetesThatRefuses(t *testing.T) {
 		"Jobs": {reason: "as for pods", resource: "jobs", err: refusal("jobs"), want: "give the service account the Role in deploy/"},
 		"Down": {reason: "a Role would not help", resource: "jobs", err: apierrors.NewInternalError(errors.New("etcd is down")), want: "etcd is down", never: "Role"},
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*hang)
+	defer cancel()
+	worlds, errs := map[string]*world{}, map[string]chan error{}
+	for name, tc := range cases {
+		w := newWorld(t, deployed("svc.nightly"))
+		w.write(t, omapi.StateRunning)
+		r, _ := w.reconciler()
+		r.Metadata = metadataOf(w.kube) // Of objects as they are: the refusal is for the watches only.
+		w.kube.PrependReactor("list", tc.resource, func(action clienttesting.Action) (bool, kruntime.Object, error) {
+			listed, ok := action.(clienttesting.ListAction)
+			return ok && !listed.GetListRestrictions().Labels.Empty(), nil, tc.err
+		})
+		// By then the other kind is seen and the sweep is made. It is waited for to its end, for all cases together.
+		r.syncTimeout = hang / 2
+		ended := make(chan error, 1)
+		worlds[name], errs[name] = w, ended
+		go func() { ended <- r.Run(ctx) }()
+	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, deployed("svc.nightly"))
-			w.write(t, omapi.StateRunning)
-			r, _ := w.reconciler()
-			r.Metadata = metadataOf(w.kube) // Of objects as they are: the refusal is for the watches only.
-			w.kube.PrependReactor("list", tc.resource, func(action clienttesting.Action) (bool, kruntime.Object, error) {
-				listed, ok := action.(clienttesting.ListAction)
-				return ok && !listed.GetListRestrictions().Labels.Empty(), nil, tc.err
-			})
-			r.syncTimeout = 2 * time.Second
-			ctx, cancel := context.WithTimeout(t.Context(), hang)
-			defer cancel()
-			err := r.Run(ctx)
+			w, err := worlds[name], <-errs[name]
 			require.ErrorContains(t, err, tc.want, tc.reason)
 			if tc.never != "" {
 				assert.NotContains(t, err.Error(), tc.never, tc.reason)
@@ -256,7 +273,7 @@ func TestWatchThatBreaks(t *testing.T) {
 			assert.Equal(t, string(diagnostics.CategoryDeleted), run.Cause.Name, tc.reason)
 			stop()
 			w.run(t)
-			assert.Never(t, func() bool { return w.terminalWrites(t) != 1 }, quiet, quiet/10)
+			w.onlyTerminalWrite(t, tc.reason)
 			assert.Equal(t, tc.logged, log.lines("a watch broke off") > 0, "what is usual is no news")
 		})
 	}

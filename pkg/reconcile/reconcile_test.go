@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
@@ -119,6 +121,16 @@ func start(t *testing.T, r *Reconciler) (stop func()) {
 	}
 	t.Cleanup(stop)
 	return stop
+}
+
+// watching waits until a reconciler knows as many runs, and sees what becomes of them: client-go's fake tells a watch
+// nothing of what happened between the list before it and the watch.
+func (w *world) watching(t *testing.T, r *Reconciler, runs int) {
+	t.Helper()
+	begun := func(resource string) bool {
+		return slices.ContainsFunc(w.kube.Actions(), func(action clienttesting.Action) bool { return action.Matches("watch", resource) })
+	}
+	require.Eventually(t, func() bool { return r.known() == runs && begun("jobs") && begun("pods") }, hang, 10*time.Millisecond, "the reconciler does not watch")
 }
 
 func (w *world) write(t *testing.T, state omapi.PipelineState) {
@@ -263,7 +275,9 @@ func TestDeletedJob(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, omapi.StateRunning)
 	require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
-	w.run(t)
+	r, _ := w.reconciler()
+	start(t, r)
+	w.watching(t, r, 1)
 	assert.Never(t, func() bool { return w.Run(t, w.fqn, w.runID).State != "running" }, quiet, quiet/10, "a Job that is there decides")
 	require.NoError(t, w.kube.BatchV1().Jobs(namespace).Delete(t.Context(), jobName, metav1.DeleteOptions{}))
 	run := w.await(t, "failed")
@@ -279,7 +293,9 @@ func TestPodReportsFirst(t *testing.T) {
 	require.NoError(t, w.kube.Tracker().Add(w.job(condition(batchv1.JobFailureTarget))))
 	ending := pod("p", corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.UnixMilli(started))}})
 	require.NoError(t, w.kube.Tracker().Add(ending))
-	w.run(t)
+	r, _ := w.reconciler()
+	start(t, r)
+	w.watching(t, r, 1)
 	assert.Never(t, func() bool { return w.Run(t, w.fqn, w.runID).State != "running" }, quiet, quiet/10)
 	_, err := w.kube.CoreV1().Pods(namespace).Update(t.Context(), pod("p", corev1.PodFailed, exited(143)), metav1.UpdateOptions{})
 	require.NoError(t, err)

@@ -212,7 +212,7 @@ func TestSweepGoesOn(t *testing.T) {
 	r.sweepTimeout = 3 * time.Second
 	start(t, r)
 	w.await(t, "failed")
-	assert.Equal(t, 2, log.lines("not all runs could be looked at"))
+	assert.GreaterOrEqual(t, log.lines("not all runs could be looked at"), 2, "one that is slow says so too")
 }
 
 // TestSweepEndsWhatItFound: a server that hangs takes the time to look, not the time to end what was found before.

@@ -609,7 +609,8 @@ func (w *world) duplicate(t *testing.T) {
 			answer, err := resty.New().R().SetContext(t.Context()).SetAuthToken(w.Token).SetBody(record).
 				Put(w.URL + "/v1/services/ingestionPipelines/" + w.fqn + "/pipelineStatus")
 			if assert.NoError(t, err) {
-				assert.True(t, answer.IsSuccess(), answer.String())
+				// Whoever looks late finds the others' rows, and is refused.
+				assert.True(t, answer.IsSuccess() || answer.StatusCode() == http.StatusConflict, answer.String())
 			}
 		})
 	}
