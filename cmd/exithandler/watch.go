@@ -169,8 +169,11 @@ func (h *handler) reportEnd(ctx context.Context, pod *corev1.Pod) int {
 // than its grace period.
 func reportBy(now time.Time, gracePeriod time.Duration, deleted *metav1.Time) time.Time {
 	deadline := now.Add(max(gracePeriod-reserve, time.Second))
-	if deleted != nil && deleted.Before(&metav1.Time{Time: deadline}) {
-		return lastMoment(now, deleted)
+	if deleted == nil {
+		return deadline
+	}
+	if last := lastMoment(now, deleted); last.Before(deadline) {
+		return last
 	}
 	return deadline
 }

@@ -56,8 +56,9 @@ func TestServerFaults(t *testing.T) {
 				w := newWorld(t, deployed("svc.nightly"))
 				w.write(t, omapi.StateRunning)
 				require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
-				tc.fault.Path = w.runID + "|pipelineStatus$"
-				w.Fault(t, tc.fault)
+				fault := tc.fault
+				fault.Path = w.runID + "|pipelineStatus$"
+				w.Fault(t, fault)
 				r, _ := w.reconciler()
 				stop := start(t, r)
 				w.watching(t, r, 1)

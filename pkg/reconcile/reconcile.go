@@ -110,23 +110,27 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.queue.ShutDown()
 		wg.Wait()
 	}()
-	watches := map[string]watched{
-		"Jobs": {factory.Batch().V1().Jobs().Informer(), r.jobHandler()},
-		"Pods": {factory.Core().V1().Pods().Informer(), r.podHandler()},
-	}
-	for kind, watch := range watches {
-		_, err := watch.informer.AddEventHandler(watch.handler)
-		if err := errors.Join(err, watch.informer.SetWatchErrorHandlerWithContext(r.watchFailed(kind))); err != nil {
-			return fmt.Errorf("watch %s: %w", kind, err)
+	jobs, pods := factory.Batch().V1().Jobs().Informer(), factory.Core().V1().Pods().Informer()
+	handled := map[string]cache.InformerSynced{}
+	for _, watch := range []struct {
+		kind     string
+		informer cache.SharedIndexInformer
+		handler  cache.ResourceEventHandler
+	}{{"Jobs", jobs, r.jobHandler()}, {"Pods", pods, r.podHandler()}} {
+		registration, err := watch.informer.AddEventHandler(watch.handler)
+		if err := errors.Join(err, watch.informer.SetWatchErrorHandlerWithContext(r.watchFailed(watch.kind))); err != nil {
+			return fmt.Errorf("watch %s: %w", watch.kind, err)
 		}
+		// The informer's own says that they are listed, not that the handler has seen them.
+		handled[watch.kind] = registration.HasSynced
 	}
 	factory.StartWithContext(ctx)
 	// It asks by itself what it needs, so it does not wait for the watches.
 	wg.Go(func() { wait.UntilWithContext(ctx, r.sweep, r.SweepInterval) })
-	if err := r.awaitSync(ctx, watches); err != nil || ctx.Err() != nil {
+	if err := r.awaitSync(ctx, handled); err != nil || ctx.Err() != nil {
 		return err
 	}
-	r.Log.Info("watching", "namespace", r.Namespace, "jobs", len(watches["Jobs"].informer.GetStore().List()))
+	r.Log.Info("watching", "namespace", r.Namespace, "jobs", len(jobs.GetStore().List()))
 	for range r.Workers {
 		wg.Go(func() {
 			for r.next(ctx) {
@@ -135,11 +139,6 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
-}
-
-type watched struct {
-	informer cache.SharedIndexInformer
-	handler  cache.ResourceEventHandler
 }
 
 // watchFailed keeps why a kind cannot be watched, and logs it. The watch is tried again by who calls.
@@ -165,12 +164,12 @@ func (r *Reconciler) watchError(kind string, err error) error {
 }
 
 // awaitSync is an error where a kind cannot be seen in time; who runs this process is to notice.
-func (r *Reconciler) awaitSync(ctx context.Context, watches map[string]watched) error {
+func (r *Reconciler) awaitSync(ctx context.Context, handled map[string]cache.InformerSynced) error {
 	limited, cancel := context.WithTimeout(ctx, r.syncTimeout)
 	defer cancel()
 	var errs []error
-	for kind, watch := range watches {
-		if cache.WaitForCacheSync(limited.Done(), watch.informer.HasSynced) || watch.informer.HasSynced() || ctx.Err() != nil {
+	for kind, all := range handled {
+		if cache.WaitForCacheSync(limited.Done(), all) || all() || ctx.Err() != nil {
 			continue
 		}
 		r.mu.Lock()

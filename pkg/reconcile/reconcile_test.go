@@ -75,6 +75,7 @@ type world struct {
 	client *omapi.Client
 	fqn    string
 	runID  string
+	made   []*Reconciler
 }
 
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
@@ -82,6 +83,11 @@ func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	server := omtest.Start(t, openmetadata.Options{})
 	w := &world{Server: server, kube: fake.NewClientset(objects...), client: server.Client(t), runID: uuid.NewString()}
 	w.fqn = server.Pipeline(t, "svc", "nightly")
+	t.Cleanup(func() {
+		for _, r := range w.made { // One that never ran has not ended its queue itself.
+			r.queue.ShutDown()
+		}
+	})
 	return w
 }
 
@@ -94,6 +100,7 @@ func (w *world) reconciler() (*Reconciler, *logged) {
 		Log:     slog.New(slog.NewTextHandler(&log, nil)), SweepInterval: 50 * time.Millisecond, SweepAge: time.Minute,
 	})
 	r.unknownRetry, r.syncTimeout = 100*time.Millisecond, hang
+	w.made = append(w.made, r)
 	return r, &log
 }
 

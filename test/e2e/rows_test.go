@@ -547,6 +547,9 @@ func hangReporter(t *testing.T, e *ending) {
 func reportAll(t *testing.T, e *ending) {
 	t.Helper()
 	e.pod(t, func(pod *corev1.Pod) bool { _, ended := diagnostics.MainEnded(pod); return ended })
+	if hookOnly() {
+		return // There are no others.
+	}
 	diagnose := func() {
 		var diagnosis k8sclient.Diagnosis
 		assert.NoError(t, e.command.RunJSON(t.Context(), &diagnosis, "diagnose", e.runID, "--report"))
