@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,12 +79,21 @@ func (d *demo) fails(ctx context.Context) error {
 // killed kills the run as soon as it is at work.
 func (d *demo) killed(ctx context.Context) error {
 	return d.show(ctx, "3. A run that is killed", "warehouse", func(fqn string) error {
-		if _, err := d.waitFor(ctx, fqn, func(state omapi.PipelineState) bool { return state == omapi.StateRunning }); err != nil {
+		if _, err := d.waitFor(ctx, fqn, atWork); err != nil {
 			return err
 		}
 		return d.execute(ctx, "kill", fqn)
 	})
 }
+
+// atWork says that the workflow itself has told of the run: until then only what starts it has.
+func atWork(run *admin.Run) bool {
+	return slices.ContainsFunc(run.Writes, func(write admin.Write) bool {
+		return !strings.HasPrefix(write.UserAgent, "pipelinectl") && !strings.HasPrefix(write.UserAgent, "exithandler")
+	})
+}
+
+func ended(run *admin.Run) bool { return omapi.PipelineState(run.State).Terminal() }
 
 func (d *demo) show(ctx context.Context, title, service string, then func(fqn string) error) error {
 	fmt.Printf("\n%s\n", title)
@@ -103,15 +113,15 @@ func (d *demo) show(ctx context.Context, title, service string, then func(fqn st
 			return err
 		}
 	}
-	run, err := d.waitFor(ctx, fqn, omapi.PipelineState.Terminal)
+	run, err := d.waitFor(ctx, fqn, ended)
 	if err != nil {
 		return err
 	}
-	ended, err := d.ended(ctx, run.RunID)
+	at, err := d.processEnded(ctx, run.RunID)
 	if err != nil {
 		return err
 	}
-	printRun(run, ended)
+	printRun(run, at)
 	return nil
 }
 
@@ -125,8 +135,8 @@ func (d *demo) execute(ctx context.Context, args ...string) error {
 	return err
 }
 
-// waitFor waits for a state of a pipeline's newest run. The stand-in is the demo's own: the run is the one it has started.
-func (d *demo) waitFor(ctx context.Context, fqn string, reached func(omapi.PipelineState) bool) (*admin.Run, error) {
+// waitFor waits until a pipeline's newest run is as wanted. The stand-in is the demo's own: the run is the one it has started.
+func (d *demo) waitFor(ctx context.Context, fqn string, reached func(*admin.Run) bool) (*admin.Run, error) {
 	var run *admin.Run
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, 3*time.Minute, true, func(ctx context.Context) (bool, error) {
 		pipelines, err := d.standIn.Admin.Pipelines(ctx)
@@ -138,7 +148,7 @@ func (d *demo) waitFor(ctx context.Context, fqn string, reached func(omapi.Pipel
 				run = &pipeline.Runs[0]
 			}
 		}
-		return run != nil && reached(omapi.PipelineState(run.State)), nil
+		return run != nil && reached(run), nil
 	})
 	if err != nil {
 		state := "without a record"
@@ -150,8 +160,8 @@ func (d *demo) waitFor(ctx context.Context, fqn string, reached func(omapi.Pipel
 	return run, nil
 }
 
-// ended is when the run's container ended; zero where Kubernetes does not know any more.
-func (d *demo) ended(ctx context.Context, runID string) (time.Time, error) {
+// processEnded is when the run's container ended; zero where Kubernetes does not know any more.
+func (d *demo) processEnded(ctx context.Context, runID string) (time.Time, error) {
 	var ended time.Time
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, time.Minute, true, func(ctx context.Context) (bool, error) {
 		var (
