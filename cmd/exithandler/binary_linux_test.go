@@ -46,7 +46,7 @@ func TestBinary(t *testing.T) {
 	info, err := os.Stat(program)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, info.Size(), int64(15*mebibyte), "it is small")
-	const most = 56 * mebibyte
+	const most = 56 * mebibyte // 48 were measured; the kernel takes its part of the 64.
 	cases := map[string]struct {
 		reason   string
 		failures []omapi.StackTraceError

@@ -127,7 +127,7 @@ var errNoPipeline = errors.New("no ingestion pipeline in it; an IngestionPipelin
 func (e *entities) parse(document []byte) error {
 	data, err := yaml.YAMLToJSON(document)
 	if err != nil {
-		return fmt.Errorf("it is neither YAML nor JSON (%w): %w", err, errNoPipeline)
+		return fmt.Errorf("it is neither YAML nor JSON: %w; see examples/", err)
 	}
 	var list []json.RawMessage
 	if json.Unmarshal(data, &list) != nil {

@@ -79,11 +79,12 @@ func TestMistypedName(t *testing.T) {
 	t.Parallel()
 	kube := kubeconfig(t, deployedPipelines(t))
 	for name, tc := range map[string]struct{ reason, given, want string }{
-		"Letter":  {reason: "a letter is wrong", given: "scv.a", want: "not deployed: scv.a in namespace openmetadata-pipelines; did you mean svc.a?"},
+		"Letter":  {reason: "a letter is wrong", given: "scv.a", want: "not deployed: scv.a in namespace openmetadata-pipelines; did you mean svc.a? Else deploy it first: pipelinectl deploy -f FILE"},
 		"Own":     {reason: "its service is left out", given: "b", want: "did you mean svc.b?"},
 		"Case":    {reason: "names have cases", given: "SVC.B", want: "did you mean svc.b?"},
 		"Service": {reason: "a service may have several", given: "svc", want: "did you mean svc.a or svc.b?"},
-		"Other":   {reason: "it is another one", given: "svc.nowhere", want: "deploy it first: pipelinectl deploy -f FILE"},
+		"Sibling": {reason: "a pipeline that is spelt nearly so may still be another", given: "svc.c", want: "Else deploy it first"},
+		"Other":   {reason: "it is another one", given: "svc.nowhere", want: "openmetadata-pipelines; deploy it first: pipelinectl deploy -f FILE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

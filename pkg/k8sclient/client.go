@@ -206,39 +206,37 @@ func (c *Client) notDeployed(ctx context.Context, fqn string) error {
 	if err := c.needNamespace(ctx, "find pipeline "+fqn); err != nil {
 		return err
 	}
-	hint := "deploy it first: pipelinectl deploy -f FILE"
-	if meant := c.meant(ctx, fqn); len(meant) > 0 {
-		hint = "did you mean " + strings.Join(meant, " or ") + "?"
-	}
-	return fmt.Errorf("%w: %s in namespace %s; %s", ErrNotDeployed, fqn, c.config.Namespace, hint)
+	return fmt.Errorf("%w: %s in namespace %s; %sdeploy it first: pipelinectl deploy -f FILE", ErrNotDeployed, fqn, c.config.Namespace, c.meant(ctx, fqn))
 }
 
-// mostMeant is how many pipelines are proposed.
-const mostMeant = 3
-
-// meant are the deployed pipelines that a name was probably to be of: its service's or its own alone, or mistyped. Where
-// they cannot be listed, none.
-func (c *Client) meant(ctx context.Context, name string) []string {
-	configMaps, err := c.configMaps().list(ctx, deployedLabels)
+// meant asks whether another deployed pipeline was meant, of which the name is a part or which is spelt nearly so. It is a
+// hint, worth one call: empty where none is found.
+func (c *Client) meant(ctx context.Context, name string) string {
+	const first, most = 500, 3
+	configMaps, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: deployedLabels, Limit: first})
 	if err != nil {
-		return nil
+		return ""
 	}
-	var names, parts []string
-	for _, o := range configMaps {
-		fqn := o.GetAnnotations()[identity.AnnotationFQN]
+	var names, meant []string
+	for i := range configMaps.Items {
+		fqn := configMaps.Items[i].Annotations[identity.AnnotationFQN]
 		names = append(names, fqn)
 		if slices.Contains(omapi.SplitFQN(fqn), name) {
-			parts = append(parts, fqn)
+			meant = append(meant, fqn)
 		}
 	}
-	if len(parts) > 0 {
-		slices.Sort(parts)
-		return parts[:min(len(parts), mostMeant)]
+	if best := nearest(name, names, near); len(meant) == 0 && best != "" {
+		meant = []string{best}
 	}
-	if best := nearest(name, names, near); best != "" {
-		return []string{best}
+	switch {
+	case len(meant) == 0:
+		return ""
+	case len(meant) > most:
+		return fmt.Sprintf("did you mean one of the %d in pipelinectl list? Else ", len(meant))
+	default:
+		slices.Sort(meant)
+		return "did you mean " + strings.Join(meant, " or ") + "? Else "
 	}
-	return nil
 }
 
 // needNamespace fails where the namespace is not there. Any other answer is no news: a Role may not allow the question.

@@ -87,11 +87,7 @@ func (d *demo) killed(ctx context.Context) error {
 }
 
 // atWork says that the workflow itself has told of the run: until then only what starts it has.
-func atWork(run *admin.Run) bool {
-	return slices.ContainsFunc(run.Writes, func(write admin.Write) bool {
-		return !strings.HasPrefix(write.UserAgent, "pipelinectl") && !strings.HasPrefix(write.UserAgent, "exithandler")
-	})
-}
+func atWork(run *admin.Run) bool { return slices.ContainsFunc(run.Writes, harness.OfWorkflow) }
 
 func ended(run *admin.Run) bool { return omapi.PipelineState(run.State).Terminal() }
 

@@ -140,12 +140,10 @@ func (w *world) awaitWork(t *testing.T, fqn, runID string) {
 	t.Helper()
 	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		run, err := w.standIn.Admin.Run(ctx, fqn, runID)
-		return run != nil && slices.ContainsFunc(run.Writes, ofWorkflow), err
+		return run != nil && slices.ContainsFunc(run.Writes, harness.OfWorkflow), err
 	})
 	require.NoError(t, err, "run %s of %s", runID, fqn)
 }
-
-func ofWorkflow(write admin.Write) bool { return workflows.MatchString(write.UserAgent) }
 
 // eventually asks until the answer is yes. That a busy cluster fails to answer is told only where it never is.
 func eventually(ctx context.Context, holds func(context.Context) (bool, error)) error {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,6 +26,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/test/harness"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
@@ -42,9 +42,6 @@ const (
 	// reporters is how the user agents of a pod's own begin.
 	reporters = "exithandler/"
 )
-
-// workflows are the user agents of both ingestion images.
-var workflows = regexp.MustCompile("ingestion-light|customdatabase_metadata")
 
 // prepareTable makes what some rows need: priority classes, quotas that let no pod of a class be made, an account that may
 // read nothing.
@@ -150,8 +147,8 @@ func rows(nodeCPU int64) []row {
 			act: deleteConfigMap, want: failed, category: diagnostics.CategoryConfigMissing, cause: `"om-config-row-12-configmap-metadata" not found`,
 		},
 		{
-			number: 13, how: "unschedulable", set: []string{"nodeSelector=no=where"},
-			act: reachDeadline(unscheduled), want: failed, category: diagnostics.CategoryUnschedulable,
+			number: 13, how: "unschedulable", set: []string{"nodeSelector=no=where", "activeDeadlineSeconds=20"},
+			want: failed, category: diagnostics.CategoryUnschedulable,
 		},
 		{
 			number: 14, how: "pod refused by a quota", set: []string{"priorityClassName=" + quotaClass},
@@ -352,12 +349,6 @@ func notStarted(pod *corev1.Pod) bool {
 	})
 }
 
-func unscheduled(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
-		return condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse
-	})
-}
-
 func statuses(pod *corev1.Pod) []corev1.ContainerStatus {
 	return slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
 }
@@ -375,7 +366,7 @@ const policyMessage = "no pods of this pipeline are wanted"
 func refusePods(t *testing.T, e *ending) {
 	t.Helper()
 	name := "pipelinectl-" + e.namespace
-	label := map[string]string{"app.kubernetes.io/pipeline": e.name + "-metadata"}
+	label := map[string]string{identity.LabelPipeline: e.name + "-metadata"}
 	admission := e.Kube.AdmissionregistrationV1()
 	// One of an earlier test that crashed.
 	require.NoError(t, ignoreNotFound(admission.ValidatingAdmissionPolicyBindings().Delete(t.Context(), name, metav1.DeleteOptions{})))
@@ -470,24 +461,41 @@ func preempt(t *testing.T, e *ending) {
 	require.NoError(t, pods.Delete(t.Context(), urgent.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}))
 }
 
-// serverDown has the server refuse the sidecar's connections until serverBack.
+// serverDown has the server refuse the connections of those who report from the pod until serverBack; the run itself has
+// to begin.
 func serverDown(t *testing.T, e *ending) {
 	t.Helper()
-	e.down = e.disturb(t, admin.Fault{Kind: admin.FaultReset, UserAgent: "sidecar", Path: e.fqn})
+	e.down = e.disturb(t, admin.Fault{Kind: admin.FaultReset, UserAgent: "sidecar|preStop hook", Path: e.fqn})
 }
 
 // serverBack ends that when the sidecar has tried to tell the run's end, more than once.
 func serverBack(t *testing.T, e *ending) {
 	t.Helper()
 	const tries = 3
-	others, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn}) // A reset would break the test's own port-forward.
-	require.NoError(t, err)
-	e.pod(t, func(pod *corev1.Pod) bool { _, ended := diagnostics.MainEnded(pod); return ended })
-	if hookOnly() {
-		return // Nobody tries.
+	faults := []string{e.down}
+	for _, fault := range []admin.Fault{
+		{Kind: admin.FaultReset, UserAgent: harness.Workflows, Path: e.fqn},
+		// A reset would break the test's own port-forward.
+		{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn},
+	} {
+		set, err := e.standIn.Admin.AddFault(t.Context(), fault)
+		require.NoError(t, err)
+		faults = append(faults, set.ID)
 	}
+	e.pod(t, func(pod *corev1.Pod) bool { _, ended := diagnostics.MainEnded(pod); return ended })
+	if !hookOnly() { // Else nobody tries.
+		e.awaitTries(t, tries)
+	}
+	for _, id := range faults {
+		require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), id))
+	}
+}
+
+// awaitTries waits for more requests that find the server down.
+func (e *ending) awaitTries(t *testing.T, tries int) {
+	t.Helper()
 	var before int
-	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
+	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		faults, err := e.standIn.Admin.Faults(ctx)
 		at := slices.IndexFunc(faults, func(fault admin.Fault) bool { return fault.ID == e.down })
 		if at < 0 {
@@ -499,8 +507,6 @@ func serverBack(t *testing.T, e *ending) {
 		return faults[at].Hits >= before+tries, err
 	})
 	require.NoError(t, err, "the sidecar of %s does not try", e.fqn)
-	require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), e.down))
-	require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), others.ID))
 }
 
 // giveToken gives the run's pod another token than the pipeline was deployed with, with which its reporter is refused.
@@ -574,6 +580,6 @@ func breakConfiguration(t *testing.T, e *ending) {
 func refuseWorkflow(t *testing.T, e *ending) {
 	t.Helper()
 	e.disturb(t, admin.Fault{
-		Kind: admin.FaultStatus, Status: 500, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: workflows.String(),
+		Kind: admin.FaultStatus, Status: 500, Method: "PUT", Path: e.fqn + ".*" + writePath, UserAgent: harness.Workflows,
 	})
 }

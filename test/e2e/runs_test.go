@@ -14,6 +14,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
+	"github.com/pipelinectl/pipelinectl/test/harness"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
@@ -129,7 +130,10 @@ func (w *world) deleteStopped(t *testing.T, fqn, runID string) {
 	assert.Equal(t, runID, deleted[0].Killed[0].RunID)
 	run := w.await(t, fqn, runID, omapi.PipelineState.Terminal)
 	// Before it works, its containers say that it waits or has begun, in any order.
-	run.Writes = run.Writes[slices.IndexFunc(run.Writes, ofWorkflow):]
+	begun := slices.IndexFunc(run.Writes, harness.OfWorkflow)
+	require.GreaterOrEqual(t, begun, 0, "%+v", run.Writes)
+	assert.False(t, slices.ContainsFunc(run.Writes[:begun], func(write admin.Write) bool { return omapi.PipelineState(write.State).Terminal() }), "%+v", run.Writes)
+	run.Writes = run.Writes[begun:]
 	assertWrites(t, run, omapi.StateRunning, omapi.StateStopped)
 	assert.Empty(t, w.objects(t, w.namespace), "nothing is left")
 	pods, err := w.Kube.CoreV1().Pods(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: identity.LabelPipeline, FieldSelector: "status.phase=Running"})

@@ -258,6 +258,7 @@ func (e *ending) assertDisturbed(t *testing.T) {
 	}
 	assert.Eventually(t, func() bool {
 		if e.shown != nil && e.shown(t.Context()) {
+			t.Logf("%s: shown without a request of its kind", e.how)
 			return true
 		}
 		requests, err := e.standIn.Admin.Requests(t.Context(), admin.RequestFilter{Path: e.fqn})

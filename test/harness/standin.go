@@ -108,14 +108,15 @@ func (c *Cluster) runStandIn(ctx context.Context, namespace string) error {
 			}},
 		},
 	}
+	var refused error
 	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
-		_, err := pods.Create(ctx, pod, metav1.CreateOptions{})
-		if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "serviceaccount") {
+		_, refused = pods.Create(ctx, pod, metav1.CreateOptions{})
+		if apierrors.IsForbidden(refused) && strings.Contains(refused.Error(), "error looking up service account") {
 			return false, nil // A new namespace gets its default one in a moment.
 		}
-		return true, err
+		return true, nil
 	})
-	if err != nil {
+	if err = errors.Join(err, refused); err != nil {
 		return fmt.Errorf("start the OpenMetadata stand-in, pod %s of namespace %s: %w", standInName, namespace, err)
 	}
 	return nil
@@ -132,6 +133,11 @@ func (c *Cluster) readyStandIn(ctx context.Context, namespace string) (*corev1.P
 		if err != nil {
 			return false, err
 		}
+		for _, status := range pod.Status.ContainerStatuses {
+			if waiting := status.State.Waiting; waiting != nil && strings.Contains(waiting.Reason, "Image") {
+				return false, fmt.Errorf("image %s cannot be had, load it: %s: %s", standInImage, waiting.Reason, waiting.Message)
+			}
+		}
 		for _, condition := range pod.Status.Conditions {
 			if condition.Type == corev1.PodReady {
 				return condition.Status == corev1.ConditionTrue, nil
@@ -147,6 +153,13 @@ func (c *Cluster) readyStandIn(ctx context.Context, namespace string) (*corev1.P
 
 // forward gives the local port of each of the stand-in's ports.
 func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) (map[uint16]uint16, <-chan error, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	forwarding := false
+	defer func() {
+		if !forwarding {
+			cancel()
+		}
+	}()
 	request := c.Kube.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(standInName).SubResource("portforward")
 	roundTripper, upgrader, err := spdy.RoundTripperFor(c.Config)
 	if err != nil {
@@ -170,7 +183,7 @@ func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) 
 	case <-ctx.Done():
 		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", context.Cause(ctx))
 	case err := <-failed:
-		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in (is port %d of this machine free?): %w", localPort, errors.Join(err, ctx.Err()))
+		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", errors.Join(err, ctx.Err()))
 	}
 	forwarded, err := forwarder.GetPorts()
 	if err != nil {
@@ -180,5 +193,6 @@ func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) 
 	for _, port := range forwarded {
 		local[port.Remote] = port.Local
 	}
+	forwarding = true
 	return local, failed, nil
 }

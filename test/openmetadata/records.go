@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	defaultMaxRecords = 20_000
+	defaultMaxRecords = 10_000
 	maxRecordedBody   = 64 << 10 // bytes
 )
 

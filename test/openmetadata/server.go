@@ -35,7 +35,7 @@ type Options struct {
 	InsertGap time.Duration
 	// Now is the clock; nil is the real one.
 	Now func() time.Time
-	// MaxRecords bounds the recorded requests; 0 is 5,000. The oldest go first.
+	// MaxRecords bounds the recorded requests; 0 is 10,000. The oldest go first.
 	MaxRecords int
 }
 

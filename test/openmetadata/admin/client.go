@@ -144,7 +144,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	}
 	answer, err := request.Execute(method, path)
 	if err != nil {
-		return fmt.Errorf("the stand-in's admin API does not answer: %w", err)
+		return fmt.Errorf("the stand-in's admin API gives no answer to %s %s: %w", method, path, err)
 	}
 	if answer.IsError() {
 		return fmt.Errorf("the stand-in's admin API answered %s to %s %s: %s", answer.Status(), method, answer.Request.URL, bytes.TrimSpace(answer.Body()))
