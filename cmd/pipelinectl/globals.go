@@ -191,7 +191,11 @@ func (g *globals) load() (*k8sclient.Loaded, error) {
 	if g.Namespace != "" {
 		flags = append(slices.Clone(flags), "namespace="+g.Namespace)
 	}
-	return k8sclient.LoadConfig(k8sclient.Sources{Path: g.Config, Environ: os.Environ(), Flags: flags})
+	loaded, err := k8sclient.LoadConfig(k8sclient.Sources{Path: g.Config, Environ: os.Environ(), Flags: flags})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; it is named by --config or PIPELINECTL_CONFIG", err)
+	}
+	return loaded, err
 }
 
 // connection is what a command works with.

@@ -204,7 +204,7 @@ func TestBadInput(t *testing.T) {
 			args:   with("config", "--set", "namespace=Not_One", "--set", "backoffLimit=-1", "--set", "imagePullPolicy=Sometimes"),
 			want:   []string{`namespace: "Not_One"`, "backoffLimit: -1 is less than 0", `imagePullPolicy: "Sometimes" is not one of`},
 		},
-		"NoConfigFile": {reason: "a path is mistyped", args: with("config", "--config", "/does/not/exist.yaml"), want: []string{"read the configuration", "no such file"}},
+		"NoConfigFile": {reason: "a path is mistyped", args: with("config", "--config", "/does/not/exist.yaml"), want: []string{"read the configuration", "no such file", "--config or PIPELINECTL_CONFIG"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
