@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CLUSTER=${CLUSTER:-local}
 make=(make --no-print-directory)
+# As the programs are built, so that their packages are not compiled once more.
+test=(env CGO_ENABLED=0 go test -trimpath -count=1)
 images=(openmetadata-stand-in ingestion-light ingestion exithandler)
 
 case $CLUSTER in
@@ -29,7 +31,7 @@ TEXT
   }
   trap down EXIT
   echo "testing the cluster itself (about two minutes)"
-  (cd test/cluster && go test -count=1 -timeout 20m .)
+  (cd test/cluster && "${test[@]}" -timeout 20m .)
   bin/cluster up
   ;;
 *)
@@ -42,4 +44,4 @@ esac
 echo "loading images into the cluster (about a minute)"
 bin/demo load "${images[@]}"
 echo "testing on the cluster (about a quarter of an hour)"
-PIPELINECTL_E2E=1 go test -count=1 -p 1 -parallel 16 -timeout 75m ./test/images ./test/e2e
+PIPELINECTL_E2E=1 "${test[@]}" -p 1 -parallel 16 -timeout 75m ./test/images ./test/e2e
