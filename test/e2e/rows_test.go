@@ -472,22 +472,23 @@ func serverDown(t *testing.T, e *ending) {
 func serverBack(t *testing.T, e *ending) {
 	t.Helper()
 	const tries = 3
-	faults := []string{e.down}
-	for _, fault := range []admin.Fault{
+	down := []admin.Fault{
 		{Kind: admin.FaultReset, UserAgent: harness.Workflows, Path: e.fqn},
 		// A reset would break the test's own port-forward.
 		{Kind: admin.FaultStatus, Status: 503, UserAgent: "pipelinectl", Path: e.fqn},
-	} {
-		set, err := e.standIn.Admin.AddFault(t.Context(), fault)
+	}
+	for i := range down {
+		var err error
+		down[i], err = e.standIn.Admin.AddFault(t.Context(), down[i])
 		require.NoError(t, err)
-		faults = append(faults, set.ID)
 	}
 	e.pod(t, func(pod *corev1.Pod) bool { _, ended := diagnostics.MainEnded(pod); return ended })
 	if !hookOnly() { // Else nobody tries.
 		e.awaitTries(t, tries)
 	}
-	for _, id := range faults {
-		require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), id))
+	require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), e.down))
+	for i := range down {
+		require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), down[i].ID))
 	}
 }
 
