@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-resty/resty/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pipelinectl/pipelinectl/internal/omtest"
+	"github.com/pipelinectl/pipelinectl/internal/syncbuffer"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 )
@@ -60,16 +60,16 @@ func TestBinary(t *testing.T) {
 			server.Pipeline(t, "svc", "nightly")
 			large := omapi.NewStep(omapi.StepSummary{Name: "Source", Failures: tc.failures})
 			// Not by this project's client, which waits half a minute for an answer.
-			answer, err := resty.New().R().SetContext(t.Context()).SetAuthToken(server.Token).SetBody(&omapi.PipelineStatus{
+			answer, err := server.PutStatus(t, "svc.nightly", &omapi.PipelineStatus{
 				RunID: testRunID, State: omapi.StateRunning, Timestamp: testTimestamp, StartDate: testTimestamp, Steps: []omapi.Step{large},
-			}).Put(server.URL + "/v1/services/ingestionPipelines/svc.nightly/pipelineStatus")
+			})
 			require.NoError(t, err)
 			require.True(t, answer.IsSuccess(), answer.Status())
 			api := newPodAPI(newJob(noRetries))
 			api.set(ended(1), nil)
 			cmd := exec.CommandContext(t.Context(), program, "watch")
 			cmd.Env = append(variablesOf(server, server.Token, "terminationGracePeriodSeconds=1800"), "KUBECONFIG="+kubeconfig(t, api.mux))
-			log := &lockedBuffer{}
+			log := &syncbuffer.Buffer{}
 			cmd.Stdout, cmd.Stderr = log, log
 			require.NoError(t, cmd.Start())
 			// It is memory that is scarce here, not time: with this little, so much takes a slow machine minutes.

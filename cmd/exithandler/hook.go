@@ -22,7 +22,7 @@ func hook(ctx context.Context, environ []string) int {
 	log, closeLog := newLogger()
 	defer closeLog()
 	env := readEnvironment(environ, "preStop hook")
-	ctx, cancel := context.WithTimeout(ctx, max(env.gracePeriod-reserve, time.Second))
+	ctx, cancel := context.WithDeadline(ctx, reportBy(time.Now(), env.gracePeriod, nil)) // The pod is not known yet.
 	defer cancel()
 	result, err := reportRun(ctx, log, env)
 	log = log.With("pipeline", env.fqn, "runId", env.runID, "took", time.Since(started).String())

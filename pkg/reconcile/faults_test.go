@@ -59,9 +59,7 @@ func TestServerFaults(t *testing.T) {
 				fault := tc.fault
 				fault.Path = w.runID + "|pipelineStatus$"
 				w.Fault(t, fault)
-				r, _ := w.reconciler()
-				stop := start(t, r)
-				w.watching(t, r, 1)
+				stop := w.runWatching(t)
 				job := w.job(condition(batchv1.JobFailed))
 				_, err := w.kube.BatchV1().Jobs(namespace).Update(t.Context(), job, metav1.UpdateOptions{})
 				require.NoError(t, err)
@@ -114,7 +112,7 @@ func TestPipelineThatOpenMetadataDoesNotKnow(t *testing.T) {
 			}
 		})))
 	}
-	r, log := w.reconciler()
+	r, log := w.reconciler(t)
 	start(t, r)
 	w.watching(t, r, 2)
 	asked := func() int {
@@ -150,7 +148,7 @@ func (r *Reconciler) known() int {
 func TestNothingIsKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	r, _ := w.reconciler()
+	r, _ := w.reconciler(t)
 	start(t, r)
 	w.watching(t, r, 0)
 	for i := range 20 {
@@ -202,7 +200,7 @@ func TestKubernetesThatRefuses(t *testing.T) {
 	for name, tc := range cases {
 		w := newWorld(t, deployed("svc.nightly"))
 		w.write(t, omapi.StateRunning)
-		r, _ := w.reconciler()
+		r, _ := w.reconciler(t)
 		r.Metadata = metadataOf(w.kube) // Of objects as they are: the refusal is for the watches only.
 		w.kube.PrependReactor("list", tc.resource, func(action clienttesting.Action) (bool, kruntime.Object, error) {
 			listed, ok := action.(clienttesting.ListAction)
@@ -268,7 +266,7 @@ func TestWatchThatBreaks(t *testing.T) {
 				watched, err := tc.answer()
 				return true, watched, err
 			})
-			r, log := w.reconciler()
+			r, log := w.reconciler(t)
 			stop := start(t, r)
 			run := w.await(t, "failed")
 			assert.Equal(t, string(diagnostics.CategoryDeleted), run.Cause.Name, tc.reason)
@@ -307,7 +305,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			w := newWorld(t)
 			require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
 			require.Empty(t, goroutines())
-			r, _ := w.reconciler()
+			r, _ := w.reconciler(t)
 			if tc.err != nil {
 				r.syncTimeout = quiet
 				w.kube.PrependReactor("list", "pods", func(clienttesting.Action) (bool, kruntime.Object, error) { return true, nil, tc.err })

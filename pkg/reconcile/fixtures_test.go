@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"strings"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -15,6 +14,8 @@ import (
 	"k8s.io/client-go/metadata"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/pipelinectl/pipelinectl/internal/syncbuffer"
 )
 
 // metadataOf lists the metadata of the objects that a clientset has.
@@ -79,20 +80,7 @@ func (p punctualList) List(ctx context.Context, options metav1.ListOptions) (*me
 }
 
 // logged is what was logged.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(data []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(data)
-}
+type logged struct{ syncbuffer.Buffer }
 
 // lines are those that hold a text.
-func (l *logged) lines(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
+func (l *logged) lines(text string) int { return strings.Count(l.String(), text) }

@@ -75,7 +75,6 @@ type world struct {
 	client *omapi.Client
 	fqn    string
 	runID  string
-	made   []*Reconciler
 }
 
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
@@ -83,16 +82,12 @@ func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	server := omtest.Start(t, openmetadata.Options{})
 	w := &world{Server: server, kube: fake.NewClientset(objects...), client: server.Client(t), runID: uuid.NewString()}
 	w.fqn = server.Pipeline(t, "svc", "nightly")
-	t.Cleanup(func() {
-		for _, r := range w.made { // One that never ran has not ended its queue itself.
-			r.queue.ShutDown()
-		}
-	})
 	return w
 }
 
 // reconciler is one in a hurry, which keeps its log.
-func (w *world) reconciler() (*Reconciler, *logged) {
+func (w *world) reconciler(t *testing.T) (*Reconciler, *logged) {
+	t.Helper()
 	var log logged
 	r := New(Options{
 		Kube: w.kube, Metadata: punctual{metadataOf(w.kube)}, Reader: cluster{w.kube}, Server: w.client, Namespace: namespace, Workers: 2,
@@ -100,15 +95,24 @@ func (w *world) reconciler() (*Reconciler, *logged) {
 		Log:     slog.New(slog.NewTextHandler(&log, nil)), SweepInterval: 50 * time.Millisecond, SweepAge: time.Minute,
 	})
 	r.unknownRetry, r.syncTimeout = 100*time.Millisecond, hang
-	w.made = append(w.made, r)
+	t.Cleanup(r.queue.ShutDown) // One that never ran has not ended it itself.
 	return r, &log
 }
 
 // run starts a reconciler that ends with the test, or earlier.
 func (w *world) run(t *testing.T) (stop func()) {
 	t.Helper()
-	r, _ := w.reconciler()
+	r, _ := w.reconciler(t)
 	return start(t, r)
+}
+
+// runWatching is run for a world with one run, which it watches by then.
+func (w *world) runWatching(t *testing.T) (stop func()) {
+	t.Helper()
+	r, _ := w.reconciler(t)
+	stop = start(t, r)
+	w.watching(t, r, 1)
+	return stop
 }
 
 func start(t *testing.T, r *Reconciler) (stop func()) {
@@ -282,9 +286,7 @@ func TestDeletedJob(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, omapi.StateRunning)
 	require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
-	r, _ := w.reconciler()
-	start(t, r)
-	w.watching(t, r, 1)
+	w.runWatching(t)
 	assert.Never(t, func() bool { return w.Run(t, w.fqn, w.runID).State != "running" }, quiet, quiet/10, "a Job that is there decides")
 	require.NoError(t, w.kube.BatchV1().Jobs(namespace).Delete(t.Context(), jobName, metav1.DeleteOptions{}))
 	run := w.await(t, "failed")
@@ -300,9 +302,7 @@ func TestPodReportsFirst(t *testing.T) {
 	require.NoError(t, w.kube.Tracker().Add(w.job(condition(batchv1.JobFailureTarget))))
 	ending := pod("p", corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.UnixMilli(started))}})
 	require.NoError(t, w.kube.Tracker().Add(ending))
-	r, _ := w.reconciler()
-	start(t, r)
-	w.watching(t, r, 1)
+	w.runWatching(t)
 	assert.Never(t, func() bool { return w.Run(t, w.fqn, w.runID).State != "running" }, quiet, quiet/10)
 	_, err := w.kube.CoreV1().Pods(namespace).Update(t.Context(), pod("p", corev1.PodFailed, exited(143)), metav1.UpdateOptions{})
 	require.NoError(t, err)

@@ -65,7 +65,7 @@ func TestSweepDoesNotFlip(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, deployed("svc.nightly"))
 			w.write(t, omapi.StateRunning)
-			r, _ := w.reconciler()
+			r, _ := w.reconciler(t)
 			objects := metadataOf(w.kube)
 			objects.PrependReactor("list", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
 				w.write(t, final)
@@ -109,7 +109,7 @@ func TestSweepLeavesRunsToOthers(t *testing.T) {
 			left.Labels[identity.LabelRunID] = w.runID
 			tc.edit(w, left)
 			require.NoError(t, w.kube.Tracker().Add(left))
-			r, _ := w.reconciler()
+			r, _ := w.reconciler(t)
 			r.sweep(t.Context())
 			assert.Equal(t, tc.want, w.state(t, w.runID), tc.reason)
 		})
@@ -121,7 +121,7 @@ func TestSweepLeavesRunsToTheirReport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, deployed("svc.nightly"))
 	w.write(t, omapi.StateRunning)
-	r, _ := w.reconciler()
+	r, _ := w.reconciler(t)
 	r.change("job-uid", func(run *run) { run.job, run.jobGone = w.job(nil), true })
 	r.sweep(t.Context())
 	assert.Equal(t, "running", w.state(t, w.runID))
@@ -151,7 +151,7 @@ func TestLateWrites(t *testing.T) {
 			}))
 			require.NoError(t, w.kube.Tracker().Add(w.job(condition(tc.job))))
 			require.NoError(t, w.kube.Tracker().Add(pod("p", corev1.PodFailed, exited(tc.code))))
-			r, _ := w.reconciler()
+			r, _ := w.reconciler(t)
 			start(t, r)
 			require.Eventually(t, func() bool { return r.isVerified("job-uid") }, hang, 10*time.Millisecond)
 			w.write(t, tc.late)
@@ -179,7 +179,7 @@ func TestRecheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			r, _ := w.reconciler()
+			r, _ := w.reconciler(t)
 			r.change("job-uid", func(run *run) { run.job, run.verified = w.job(condition(batchv1.JobFailed)), true })
 			record := &omapi.PipelineStatus{RunID: w.runID, State: tc.state, Timestamp: started, StartDate: started}
 			if tc.state.Terminal() {
@@ -208,7 +208,7 @@ func TestSweepGoesOn(t *testing.T) {
 	w := newWorld(t, deployed("svc.nightly"))
 	w.write(t, omapi.StateRunning)
 	w.Fault(t, admin.Fault{Kind: admin.FaultHang, Method: http.MethodGet, Path: "pipelineStatus$", Count: 2})
-	r, log := w.reconciler()
+	r, log := w.reconciler(t)
 	r.sweepTimeout = 3 * time.Second
 	start(t, r)
 	w.await(t, "failed")
@@ -226,7 +226,7 @@ func TestSweepEndsWhatItFound(t *testing.T) {
 		require.NoError(t, w.kube.Tracker().Add(deployed(w.fqn)))
 	}
 	w.Fault(t, admin.Fault{Kind: admin.FaultHang, Method: http.MethodGet, Path: "pipelineStatus$", Skip: 1})
-	r, log := w.reconciler()
+	r, log := w.reconciler(t)
 	r.sweepTimeout = 6 * time.Second
 	r.sweep(t.Context())
 	assert.Equal(t, 1, log.lines("not all runs could be looked at"))
@@ -248,7 +248,7 @@ func TestSweepLooksBackOnce(t *testing.T) {
 		require.NoError(t, w.kube.Tracker().Add(deployed(w.Pipeline(t, "svc", name))))
 	}
 	w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusInternalServerError, Method: http.MethodGet, Path: "svc.p1.*pipelineStatus$", Count: 1})
-	r, _ := w.reconciler()
+	r, _ := w.reconciler(t)
 	for range 3 {
 		r.sweep(t.Context())
 	}
@@ -291,7 +291,7 @@ func TestSweepOfAServerThatRefuses(t *testing.T) {
 				require.NoError(t, w.kube.Tracker().Add(deployed(w.Pipeline(t, "svc", name))))
 			}
 			w.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: tc.status, Method: http.MethodGet, Path: tc.path + ".*pipelineStatus$"})
-			r, log := w.reconciler()
+			r, log := w.reconciler(t)
 			r.sweep(t.Context())
 			requests, err := w.Requests(admin.RequestFilter{Method: http.MethodGet, Path: "pipelineStatus$"})
 			require.NoError(t, err)

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-resty/resty/v2"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -53,8 +52,7 @@ func (w *world) write(t *testing.T, record map[string]any) {
 	t.Helper()
 	body := map[string]any{"runId": w.runID, "timestamp": started, "startDate": started}
 	maps.Copy(body, record)
-	answer, err := resty.New().R().SetContext(t.Context()).SetAuthToken(w.Token).SetBody(body).
-		Put(w.URL + "/v1/services/ingestionPipelines/" + w.fqn + "/pipelineStatus")
+	answer, err := w.PutStatus(t, w.fqn, body)
 	require.NoError(t, err)
 	require.True(t, answer.IsSuccess(), answer.String())
 }
@@ -576,7 +574,7 @@ func TestReportThatIsOverwritten(t *testing.T) {
 				}
 				w.ServeHTTP(rw, req)
 				if req.Method == http.MethodPut && puts.Add(1) <= tc.overwrites {
-					w.write(t, workflowRecord("running")) //nolint:contextcheck // The other writer's context is the test's.
+					w.write(t, workflowRecord("running"))
 				}
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -606,8 +604,7 @@ func (w *world) duplicate(t *testing.T) {
 		wg.Go(func() {
 			record := workflowRecord("running")
 			record["runId"], record["timestamp"] = w.runID, started+i
-			answer, err := resty.New().R().SetContext(t.Context()).SetAuthToken(w.Token).SetBody(record).
-				Put(w.URL + "/v1/services/ingestionPipelines/" + w.fqn + "/pipelineStatus")
+			answer, err := w.PutStatus(t, w.fqn, record)
 			if assert.NoError(t, err) {
 				// Whoever looks late finds the others' rows, and is refused.
 				assert.True(t, answer.IsSuccess() || answer.StatusCode() == http.StatusConflict, answer.String())
@@ -727,7 +724,7 @@ func TestRepairKeepsWhatIsNewer(t *testing.T) {
 			deleted.Store(true)
 		case req.Method == http.MethodPut && deleted.Load() && written.CompareAndSwap(false, true):
 			newer["timestamp"] = w.record(t)["timestamp"]
-			w.write(t, newer) //nolint:contextcheck // Another client.
+			w.write(t, newer)
 		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

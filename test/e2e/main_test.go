@@ -153,10 +153,7 @@ func eventually(ctx context.Context, holds func(context.Context) (bool, error)) 
 		done, problem = holds(ctx)
 		return done && problem == nil, nil
 	})
-	if err != nil {
-		return errors.Join(err, problem)
-	}
-	return nil
+	return errors.Join(err, problem)
 }
 
 // objects are the kind/name of all that pipelinectl makes, in a namespace.

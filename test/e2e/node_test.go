@@ -55,7 +55,7 @@ func TestNodeLost(t *testing.T) {
 	at := time.Now()
 
 	for _, e := range endings {
-		e.decideEarly(t)
+		reachDeadline(givenUp)(t, e)
 	}
 
 	state := func(e *ending) string {
@@ -84,16 +84,11 @@ func TestNodeLost(t *testing.T) {
 	t.Logf("seconds from the loss to the final state in OpenMetadata, of which the control plane takes most to give up the node:\n%s", tableOf(endings))
 }
 
-// decideEarly has the Job decided as its deadline would, as soon as the control plane has given up the run's pod: until
-// then nobody can tell that the node is lost, and how long that takes depends on the machine.
-func (e *ending) decideEarly(t *testing.T) {
-	t.Helper()
-	pod := e.pod(t, func(pod *corev1.Pod) bool {
-		return slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
-			return condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue
-		})
+// givenUp says that the control plane has given up a pod: until then nobody can tell that its node is lost.
+func givenUp(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
+		return condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue
 	})
-	e.reachDeadline(t, pod.OwnerReferences[0].Name)
 }
 
 // node loses the local cluster's node, or brings it back.

@@ -471,7 +471,6 @@ func serverDown(t *testing.T, e *ending) {
 // serverBack ends that when the sidecar has tried to tell the run's end, more than once.
 func serverBack(t *testing.T, e *ending) {
 	t.Helper()
-	const tries = 3
 	down := []admin.Fault{
 		{Kind: admin.FaultReset, UserAgent: harness.Workflows, Path: e.fqn},
 		// A reset would break the test's own port-forward.
@@ -484,7 +483,7 @@ func serverBack(t *testing.T, e *ending) {
 	}
 	e.pod(t, func(pod *corev1.Pod) bool { _, ended := diagnostics.MainEnded(pod); return ended })
 	if !hookOnly() { // Else nobody tries.
-		e.awaitTries(t, tries)
+		e.awaitTries(t)
 	}
 	require.NoError(t, e.standIn.Admin.RemoveFault(t.Context(), e.down))
 	for i := range down {
@@ -493,8 +492,9 @@ func serverBack(t *testing.T, e *ending) {
 }
 
 // awaitTries waits for more requests that find the server down.
-func (e *ending) awaitTries(t *testing.T, tries int) {
+func (e *ending) awaitTries(t *testing.T) {
 	t.Helper()
+	const tries = 3
 	var before int
 	err := eventually(t.Context(), func(ctx context.Context) (bool, error) {
 		faults, err := e.standIn.Admin.Faults(ctx)
@@ -532,17 +532,16 @@ func giveToken(kind admin.TokenKind, refused int) func(t *testing.T, e *ending) 
 // to come so far, before.
 func hangReporter(t *testing.T, e *ending) {
 	t.Helper()
-	set, err := e.standIn.Admin.AddFault(t.Context(), admin.Fault{
+	id := e.disturb(t, admin.Fault{
 		Kind: admin.FaultHang, Method: http.MethodPut, Path: e.fqn + ".*" + writePath, UserAgent: "sidecar",
 	})
-	require.NoError(t, err)
 	e.disturbed = append(e.disturbed, func(request admin.Request) bool {
-		return request.Fault == set.ID && strings.Contains(request.Body, `"`+string(omapi.StateFailed)+`"`)
+		return request.Fault == id && strings.Contains(request.Body, `"`+string(omapi.StateFailed)+`"`)
 	})
 	e.shown = func(ctx context.Context) bool {
 		pods, err := e.Kube.CoreV1().Pods(e.namespace).List(ctx, e.selector())
 		return err == nil && slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool {
-			return slices.ContainsFunc(pod.Status.InitContainerStatuses, func(status corev1.ContainerStatus) bool {
+			return slices.ContainsFunc(statuses(&pod), func(status corev1.ContainerStatus) bool {
 				ended := status.State.Terminated
 				return status.Name == identity.SidecarName && ended != nil && ended.ExitCode == 128+int32(syscall.SIGKILL)
 			})

@@ -167,11 +167,17 @@ func (w *world) awaitTick(t *testing.T, file, fqn, after string) string {
 	t.Helper()
 	_, err := w.command.Run(t.Context(), "deploy", "-f", file)
 	require.NoError(t, err)
-	_, err = w.command.Run(t.Context(), "enable", fqn)
+	return w.nextTick(t, fqn, metav1.ListOptions{LabelSelector: identity.LabelPipeline}, after)
+}
+
+// nextTick puts a schedule into force until it has made a run other than the one that is named, and gives that.
+func (w *world) nextTick(t *testing.T, fqn string, jobsOf metav1.ListOptions, after string) string {
+	t.Helper()
+	_, err := w.command.Run(t.Context(), "enable", fqn)
 	require.NoError(t, err)
 	var runID string
 	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
-		jobs, err := w.Kube.BatchV1().Jobs(w.namespace).List(ctx, metav1.ListOptions{LabelSelector: identity.LabelPipeline})
+		jobs, err := w.Kube.BatchV1().Jobs(w.namespace).List(ctx, jobsOf)
 		if err != nil {
 			return false, err
 		}

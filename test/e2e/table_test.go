@@ -23,7 +23,6 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
-	"github.com/pipelinectl/pipelinectl/pkg/report"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
@@ -304,19 +303,7 @@ func (e *ending) parameters() []string {
 // that no tick comes before the row is prepared.
 func (e *ending) awaitTick(t *testing.T) {
 	t.Helper()
-	_, err := e.command.Run(t.Context(), "enable", e.fqn)
-	require.NoError(t, err)
-	err = eventually(t.Context(), func(ctx context.Context) (bool, error) {
-		jobs, err := e.Kube.BatchV1().Jobs(e.namespace).List(ctx, e.selector())
-		if err != nil || len(jobs.Items) == 0 {
-			return false, err
-		}
-		e.runID = report.RunIDOf(&jobs.Items[0])
-		return true, nil
-	})
-	require.NoError(t, err)
-	_, err = e.command.Run(t.Context(), "disable", e.fqn)
-	require.NoError(t, err)
+	e.runID = e.nextTick(t, e.fqn, e.selector(), "")
 }
 
 // awaitEnd waits for the final state and remembers how long after the end it came.

@@ -152,11 +152,10 @@ func (c *Cluster) readyStandIn(ctx context.Context, namespace string) (*corev1.P
 }
 
 // forward gives the local port of each of the stand-in's ports.
-func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) (map[uint16]uint16, <-chan error, error) {
+func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) (local map[uint16]uint16, lost <-chan error, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	forwarding := false
 	defer func() {
-		if !forwarding {
+		if err != nil {
 			cancel()
 		}
 	}()
@@ -189,10 +188,9 @@ func (c *Cluster) forward(ctx context.Context, namespace string, localPort int) 
 	if err != nil {
 		return nil, nil, fmt.Errorf("forward ports to the OpenMetadata stand-in: %w", err)
 	}
-	local := map[uint16]uint16{}
+	local = map[uint16]uint16{}
 	for _, port := range forwarded {
 		local[port.Remote] = port.Local
 	}
-	forwarding = true
 	return local, failed, nil
 }
