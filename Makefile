@@ -75,7 +75,7 @@ profile: build ## Show where the hook's time and memory go: its start, then CPU 
 
 .PHONY: test-openmetadata
 test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=http://host:8585/api OPENMETADATA_TOKEN=…
-	@: $${OPENMETADATA_URL:?give the address of a server, with /api} $${OPENMETADATA_TOKEN:?give a token that may edit ingestion pipelines}
+	@: $${OPENMETADATA_URL:?give the address of a server, with /api} $${OPENMETADATA_TOKEN:?give the token of an admin: the ingestion bot may not change a display name, which two cases do}
 	go test -count=1 -run Contract ./test/openmetadata/...
 
 .PHONY: lint
