@@ -123,7 +123,7 @@ func commandEnvironment(environ []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := merged.YAML()
+	config, err := merged.Compact()
 	if err != nil {
 		return nil, err
 	}

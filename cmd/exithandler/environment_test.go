@@ -155,7 +155,7 @@ func TestReadEnvironmentRefuses(t *testing.T) {
 		"NoRun":      {reason: "a report is of a run", environ: []string{server, "ingestionPipelineFQN=a.b"}, want: []string{"the run is not known"}},
 		"NoPipeline": {reason: "and of a pipeline", environ: []string{server, "pipelineRunId=r"}, want: []string{"the pipeline is not known"}},
 		"NoServer":   {reason: "and for a server", environ: []string{"config={}", "pipelineRunId=r", "ingestionPipelineFQN=a.b"}, want: []string{"has no workflowConfig.openMetadataServerConfig.hostPort"}},
-		"NotYAML":    {reason: "a broken configuration is told without its content", environ: []string{"config=[hunter2", "pipelineRunId=r", "ingestionPipelineFQN=a.b"}, want: []string{"variable config: the workflow configuration is not YAML"}},
+		"NotYAML":    {reason: "a broken configuration is told without its content", environ: []string{"config=[hunter2", "pipelineRunId=r", "ingestionPipelineFQN=a.b"}, want: []string{"variable config: the workflow configuration cannot be read"}},
 		"Text":       {reason: "so is any text", environ: []string{"config=hunter2", "pipelineRunId=r", "ingestionPipelineFQN=a.b"}, want: []string{"variable config: the workflow configuration is not a YAML map"}},
 	}
 	for name, tc := range cases {

@@ -81,7 +81,7 @@ func TestRunGivesTheWholeConfiguration(t *testing.T) {
 	cmd, out := command(t, []string{"config=a: {password: <from-secret>}", "configSecret=/a/password: hunter2"},
 		"run", "--", "sh", "-c", `echo "$config"; echo "secret:$configSecret"`)
 	require.NoError(t, cmd.Run(), out)
-	assert.Contains(t, out.String(), "password: hunter2")
+	assert.Contains(t, out.String(), `"password": "hunter2"`)
 	assert.Contains(t, out.String(), "secret:\n", "the overlay is not given on")
 
 	cmd, out = command(t, []string{"config=a: {password: <from-secret>}", "configSecret=/b: x"}, "run", "--", "true")

@@ -343,24 +343,24 @@ func TestConnectionForPods(t *testing.T) {
 	}{
 		"Token": {
 			reason: "a bot's token", args: []string{"--openmetadata-url", "https://om/api", "--openmetadata-token", "hunter2", "--show-secrets"},
-			want: []string{"authProvider: openmetadata", "hostPort: https://om/api", "jwtToken: hunter2"}, lack: []string{"verifySSL"},
+			want: []string{`"authProvider": "openmetadata"`, `"hostPort": "https://om/api"`, `jwtToken": "hunter2"`}, lack: []string{"verifySSL"},
 		},
 		"NoToken": {reason: "without one no pod could report", args: []string{"--openmetadata-url", "https://om/api", "--show-secrets"}, err: "set OPENMETADATA_TOKEN"},
 		"NoAuth": {
 			reason: "a server may want no token", args: []string{"--openmetadata-url", "http://om/api", "--set", "authProvider=no-auth", "--show-secrets"},
-			want: []string{"authProvider: no-auth"}, lack: []string{"securityConfig", "jwtToken"},
+			want: []string{`"authProvider": "no-auth"`}, lack: []string{"securityConfig", "jwtToken"},
 		},
 		"CA": {
 			reason: "a certificate authority of one's own, where the pods have it",
 			args:   []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=validate", "--set", "sslConfig=/etc/ca/ca.pem"},
-			want:   []string{"verifySSL: validate", "caCertificate: /etc/ca/ca.pem"},
+			want:   []string{`"verifySSL": "validate"`, `"caCertificate": "/etc/ca/ca.pem"`},
 		},
-		"Insecure": {reason: "for a try", args: []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=ignore"}, want: []string{"verifySSL: ignore"}, lack: []string{"sslConfig"}},
-		"Local":    {reason: "a pod reaches itself there", args: []string{"--openmetadata-url", "http://localhost:8585/api"}, want: []string{"hostPort: http://localhost:8585/api"}, warning: "http://localhost:8585/api is this machine"},
+		"Insecure": {reason: "for a try", args: []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=ignore"}, want: []string{`"verifySSL": "ignore"`}, lack: []string{"sslConfig"}},
+		"Local":    {reason: "a pod reaches itself there", args: []string{"--openmetadata-url", "http://localhost:8585/api"}, want: []string{`"hostPort": "http://localhost:8585/api"`}, warning: "http://localhost:8585/api is this machine"},
 		"LocalIP":  {reason: "so it does by number", args: []string{"--openmetadata-url", "http://[::1]:8585/api"}, warning: "http://[::1]:8585/api is this machine"},
 		"Both": {
 			reason: "the pods' address is another one than ours", args: []string{"--openmetadata-url", "http://localhost:8585/api", "--set", "metadataApiEndpoint=http://om/api"},
-			want: []string{"hostPort: http://om/api"}, lack: []string{"localhost"},
+			want: []string{`"hostPort": "http://om/api"`}, lack: []string{"localhost"},
 		},
 	}
 	for name, tc := range cases {

@@ -147,7 +147,7 @@ func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[st
 
 // checkSize refuses what would be found out only when the container starts.
 func checkSize(full workflow.Config, pipeline *omapi.IngestionPipeline) error {
-	text, err := full.YAML()
+	text, err := full.Compact()
 	if err != nil {
 		return err
 	}

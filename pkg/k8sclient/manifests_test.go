@@ -197,7 +197,7 @@ func TestRenderAsksForTheService(t *testing.T) {
 	require.NoError(t, err)
 	objects, err := client.render(t.Context(), &client.config, newPipeline(), nil)
 	require.NoError(t, err)
-	assert.Contains(t, objects.ConfigMap.Data["config"], "type: customdatabase", "the source's type is the service's")
+	assert.Contains(t, objects.ConfigMap.Data["config"], `"type": "customdatabase"`, "the source's type is the service's")
 
 	_, err = client.render(t.Context(), &client.config, newPipeline(func(p *omapi.IngestionPipeline) { p.Service.Name = "nowhere" }), nil)
 	require.ErrorIs(t, err, omapi.ErrNotFound)
@@ -246,7 +246,7 @@ func TestRenderRefuses(t *testing.T) {
 func TestSizeIsThatOfTheVariable(t *testing.T) {
 	t.Parallel()
 	text := func(n int) workflow.Config { return workflow.Config{"a": strings.Repeat("x", n)} }
-	overhead := len("config=") + len("a: ") + len("\n")
+	overhead := len("config=") + len(`{"a": ""}`)
 	require.NoError(t, checkSize(text(maxVariable-overhead), newPipeline()))
 	require.Error(t, checkSize(text(maxVariable-overhead+1), newPipeline()))
 }

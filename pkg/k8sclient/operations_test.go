@@ -294,11 +294,11 @@ func TestRunWithAnotherConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	whole, err := workflow.Merge(public, overlay)
 	require.NoError(t, err)
-	assert.Equal(t, map[string]any{"rows": 20, "password": "hunter2", "apiKey": "hunter3"}, whole["appConfig"])
+	assert.Equal(t, map[string]any{"rows": json.Number("20"), "password": "hunter2", "apiKey": "hunter3"}, whole["appConfig"])
 	assert.NotContains(t, string(secret.Data[reference.Key]), "hunter")
 	configMap, ok := w.kube.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
 	require.True(t, ok)
-	assert.Contains(t, configMap.Data["config"], "rows: 10", "the pipeline's own is as it was")
+	assert.Contains(t, configMap.Data["config"], `"rows": 10`, "the pipeline's own is as it was")
 }
 
 func TestRunWithAnotherConfigurationRefuses(t *testing.T) {
@@ -368,7 +368,7 @@ func TestRunWithACurrentToken(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "hunter4", workflow.Connection(whole).Token)
 	assert.Equal(t, "http://openmetadata:8585/api", workflow.Connection(whole).URL)
-	assert.Contains(t, string(secret.Data[publicKey]), "serviceName: mysql_prod", "the rest is the pipeline's")
+	assert.Contains(t, string(secret.Data[publicKey]), `"serviceName": "mysql_prod"`, "the rest is the pipeline's")
 	job, ok := w.kube.get("jobs", result.JobName).(*batchv1.Job)
 	require.True(t, ok)
 	spec := job.Spec.Template.Spec

@@ -94,8 +94,8 @@ func TestRollback(t *testing.T) {
 		revision int64
 		err      string
 	}{
-		"Before":  {reason: "0 is the one before", to: 0, edition: "edition: 2\n", password: "password-c", revision: 4},
-		"Named":   {reason: "its secrets come with it", to: 1, edition: "edition: 1\n", password: "password-b", revision: 4},
+		"Before":  {reason: "0 is the one before", to: 0, edition: `"edition": 2,`, password: "password-c", revision: 4},
+		"Named":   {reason: "its secrets come with it", to: 1, edition: `"edition": 1,`, password: "password-b", revision: 4},
 		"Unknown": {reason: "what is kept is told", to: 7, err: "no such revision: pipeline mysql_prod.nightly has kept [1 2]"},
 		"Current": {reason: "the one in force is not an earlier one", to: 3, err: "has kept [1 2]"},
 	}
@@ -165,7 +165,7 @@ func TestRevisionOfTheSameName(t *testing.T) {
 			assert.Equal(t, int64(4), result.Revision, "1 is taken, so edition 1 is 2 and edition 2 is 3")
 			configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
 			require.True(t, ok)
-			assert.Contains(t, configMap.Data["config"], "edition: 1\n", tc.reason)
+			assert.Contains(t, configMap.Data["config"], `"edition": 1,`, tc.reason)
 		})
 	}
 }
@@ -187,7 +187,7 @@ func TestRevisionThatCannotBeDeleted(t *testing.T) {
 	assert.Contains(t, result.Warnings[0], "cannot delete Secret om-revision-nightly-1, an old revision")
 	configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
 	require.True(t, ok)
-	assert.Contains(t, configMap.Data["config"], "edition: 3\n")
+	assert.Contains(t, configMap.Data["config"], `"edition": 3,`)
 	server.intercept(nil)
 	deployEditions(t, client, 4)
 	all, _ := revisionNumbers(t, client)
@@ -231,7 +231,7 @@ func TestFailedDeployIsNoRevision(t *testing.T) {
 	require.NoError(t, err)
 	configMap, ok := server.get("configmaps", "om-config-nightly").(*corev1.ConfigMap)
 	require.True(t, ok)
-	assert.Contains(t, configMap.Data["config"], "edition: 2\n", "the one before is not the one in force")
+	assert.Contains(t, configMap.Data["config"], `"edition": 2,`, "the one before is not the one in force")
 }
 
 // TestRollbackFromWhatCannotBeRead: what somebody has edited beyond reading is what one goes back from.

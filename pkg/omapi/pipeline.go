@@ -1,7 +1,9 @@
 package omapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -41,6 +43,14 @@ type IngestionPipeline struct {
 	Enabled              *bool `json:"enabled,omitempty"`
 	RaiseOnError         *bool `json:"raiseOnError,omitempty"`
 	EnableStreamableLogs bool  `json:"enableStreamableLogs,omitempty"`
+}
+
+// UnmarshalJSON keeps numbers exact: where any value may stand, they are json.Number with the digits as they were given.
+func (p *IngestionPipeline) UnmarshalJSON(data []byte) error {
+	type plain IngestionPipeline
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	return decoder.Decode((*plain)(p))
 }
 
 // AirflowConfig is the schedule; the name is the schema's.

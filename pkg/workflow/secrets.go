@@ -3,13 +3,10 @@ package workflow
 import (
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 )
 
 // Placeholder stands in the public configuration where a secret value was.
@@ -182,81 +179,14 @@ func merge(value any, pointer string, overlay Overlay, missing *[]string) any {
 func (o Overlay) Values() []string {
 	values := make([]string, 0, len(o))
 	for _, value := range o {
-		values = append(values, fmt.Sprint(integers(value)))
+		text, err := number(value)
+		if err != nil {
+			text = fmt.Sprint(value) // A text.
+		}
+		values = append(values, text)
 	}
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
 	return slices.Compact(values)
-}
-
-// Parse reads a configuration from YAML (or JSON, which YAML includes).
-func Parse(text string) (Config, error) {
-	// Not into a Config: yaml.v3 would make every nested map one too.
-	var config map[string]any
-	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
-		if _, ok := errors.AsType[*yaml.TypeError](err); ok {
-			// The parser's message quotes the text, which may be secret.
-			return nil, errors.New("the workflow configuration is not a YAML map")
-		}
-		return nil, fmt.Errorf("the workflow configuration is not YAML: %w", err)
-	}
-	if config == nil {
-		return nil, errors.New("the workflow configuration is empty")
-	}
-	return config, nil
-}
-
-// ParseOverlay reads what Overlay.YAML wrote; empty text is an empty overlay.
-func ParseOverlay(text string) (Overlay, error) {
-	var overlay Overlay
-	if err := yaml.Unmarshal([]byte(text), &overlay); err != nil {
-		// The parser's message may quote the text, which is secret.
-		return nil, errors.New("the secret overlay is not a YAML map of JSON pointers to values")
-	}
-	return overlay, nil
-}
-
-// YAML is the configuration as the ingestion process reads it; keys are sorted.
-func (c Config) YAML() (string, error) { return marshal(c, "workflow configuration") }
-
-// YAML is the overlay as it is kept in the Secret.
-func (o Overlay) YAML() (string, error) { return marshal(o, "secret overlay") }
-
-func marshal(value any, what string) (string, error) {
-	data, err := yaml.Marshal(integers(value))
-	if err != nil {
-		return "", fmt.Errorf("encode the %s: %w", what, err)
-	}
-	return string(data), nil
-}
-
-// integers makes whole numbers of what JSON has made floats: YAML would write 1000000 as 1e+06, which is text to others.
-func integers(value any) any {
-	const exact = 1 << 53
-	switch v := value.(type) {
-	case float64:
-		if v == math.Trunc(v) && math.Abs(v) < exact {
-			return int64(v)
-		}
-		return v
-	case Config:
-		return integers(map[string]any(v))
-	case Overlay:
-		return integers(map[string]any(v))
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for key, child := range v {
-			out[key] = integers(child)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, child := range v {
-			out[i] = integers(child)
-		}
-		return out
-	default:
-		return value
-	}
 }
 
 func escapePointer(key string) string { return pointerEscapes.Replace(key) }

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -22,7 +23,7 @@ func TestSplitAndMerge(t *testing.T) {
 		"Number": {
 			reason: "a password of digits is a number in YAML",
 			config: "source: {password: 1234}",
-			want:   Overlay{"/source/password": 1234},
+			want:   Overlay{"/source/password": json.Number("1234")},
 		},
 		"List": {
 			reason: "a list's members go by its name",
@@ -52,7 +53,7 @@ func TestSplitAndMerge(t *testing.T) {
 		"Listed": {
 			reason: "the user knows of more, written in any way, and of whole parts",
 			config: "source: {houseNumber: 7, HOUSE_NUMBER: x, parts: {a: [1, {b: two}], on: true}}",
-			want:   Overlay{"/source/houseNumber": 7, "/source/HOUSE_NUMBER": "x", "/source/parts/a/0": 1, "/source/parts/a/1/b": "two"},
+			want:   Overlay{"/source/houseNumber": json.Number("7"), "/source/HOUSE_NUMBER": "x", "/source/parts/a/0": json.Number("1"), "/source/parts/a/1/b": "two"},
 		},
 	}
 	for name, tc := range cases {
@@ -93,10 +94,18 @@ func TestWholeNumbers(t *testing.T) {
 	public, overlay := Split(config)
 	text, err := public.YAML()
 	require.NoError(t, err)
-	assert.Equal(t, "list:\n    - 3000000\npassword: <from-secret>\nratio: 0.5\nresultLimit: 1000000\n", text, "1e+06 is text to who reads YAML 1.1")
+	assert.Equal(t, `{
+  "list": [
+    3000000
+  ],
+  "password": "<from-secret>",
+  "ratio": 0.5,
+  "resultLimit": 1000000
+}
+`, text, "1e+06 is text to who reads YAML 1.1")
 	text, err = overlay.YAML()
 	require.NoError(t, err)
-	assert.Equal(t, "/password: 1234567890\n", text)
+	assert.Equal(t, "{\n  \"/password\": 1234567890\n}\n", text)
 	assert.Equal(t, []string{"1234567890"}, overlay.Values(), "as it is printed, so that it is found in a log")
 }
 
