@@ -66,6 +66,9 @@ func readEnvironment(environ []string, reporter string) *environment {
 	env.secrets = slices.Concat(overlay.Values(), whole.Values())
 	env.server = workflow.Connection(config)
 	env.server.UserAgent = "exithandler/" + version.Short() + " (" + reporter + ")"
+	if env.server.Token != "" && !slices.Contains(env.secrets, env.server.Token) {
+		env.secrets = append(env.secrets, env.server.Token) // It may be in a file.
+	}
 	for name, value := range vars {
 		// The user's own variables, which the Secret may hold.
 		if !slices.Contains(identity.Variables(), name) && workflow.Sensitive(name, value) {

@@ -25,6 +25,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
+	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
 
 // streams are where a command writes: data to out, all else to err.
@@ -40,6 +41,7 @@ type globals struct {
 	URL        string         `name:"openmetadata-url" env:"OPENMETADATA_URL" help:"OpenMetadata's address as seen from here, with /api. Default: metadataApiEndpoint of the configuration." placeholder:"URL"`
 	Token      string         `name:"openmetadata-token" env:"OPENMETADATA_TOKEN" help:"Token for OpenMetadata; better given by the variable, so that it is not in the process list." placeholder:"TOKEN"`
 	CA         string         `name:"openmetadata-ca" env:"OPENMETADATA_CA" help:"PEM file with OpenMetadata's certificate authority. Default: sslConfig of the configuration, where verifySSL is validate." placeholder:"FILE" type:"path"`
+	Headers    []string       `name:"openmetadata-header" env:"OPENMETADATA_HEADERS" sep:"none" help:"Header for each request to OpenMetadata from here, as a proxy in front of it may need. Repeat it for more; one a line in the variable, which keeps them out of the process list. Default: extraHeaders of the configuration." placeholder:"NAME:VALUE"`
 	Timeout    *time.Duration `help:"Bound on the whole command, 0 for none. Default: 3m, none where a run is waited for or followed." placeholder:"DURATION"`
 
 	// stderr takes warnings; nil for none.
@@ -128,7 +130,11 @@ func (g *globals) server(config *k8sclient.Config, need need) (*omapi.Client, er
 	if url == "" {
 		return nil, errors.New("OpenMetadata's address is not known: give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint in the configuration")
 	}
-	om := omapi.Config{URL: url, Token: g.Token, VerifySSL: config.VerifySSL, CACertificate: config.CACertificate, UserAgent: "pipelinectl/" + version.Short()}
+	om := workflow.Server(connectionFor(config, url, g.Token))
+	om.UserAgent = "pipelinectl/" + version.Short()
+	if err := g.addHeaders(&om); err != nil {
+		return nil, err
+	}
 	if g.CA != "" {
 		om.VerifySSL, om.CACertificate = omapi.VerifyValidate, g.CA
 	}
@@ -152,6 +158,11 @@ func (g *globals) serverConnection(config *k8sclient.Config, token string) map[s
 		g.warnedLocal = true
 		g.warn(endpoint + " is this machine, and to a pod the pod itself; set metadataApiEndpoint to the address that pods have for OpenMetadata")
 	}
+	return connectionFor(config, endpoint, token)
+}
+
+// connectionFor is a connection by the parameters, as OpenMetadata's schema openMetadataConnection has it.
+func connectionFor(config *k8sclient.Config, endpoint, token string) map[string]any {
 	out := map[string]any{"type": "OpenMetadata", "hostPort": endpoint, "authProvider": "openmetadata"}
 	if config.AuthProvider == authNone {
 		out["authProvider"] = authNone
@@ -165,7 +176,36 @@ func (g *globals) serverConnection(config *k8sclient.Config, token string) map[s
 	if config.VerifySSL == omapi.VerifyValidate {
 		out["sslConfig"] = map[string]any{"caCertificate": config.CACertificate}
 	}
+	if len(config.ExtraHeaders) > 0 {
+		extra := make(map[string]any, len(config.ExtraHeaders))
+		for name, value := range config.ExtraHeaders {
+			extra[name] = value
+		}
+		out["extraHeaders"] = extra
+	}
 	return out
+}
+
+// addHeaders takes the headers of the flag in place of the parameter's.
+func (g *globals) addHeaders(om *omapi.Config) error {
+	own := map[string]string{}
+	for _, header := range strings.Split(strings.Join(g.Headers, "\n"), "\n") {
+		name, value, found := strings.Cut(header, ":")
+		if name = strings.TrimSpace(name); name == "" && strings.TrimSpace(value) == "" {
+			continue // An empty line, or an empty variable.
+		}
+		if !found {
+			return usageError{errors.New("--openmetadata-header has no colon between name and value; give NAME:VALUE")}
+		}
+		own[name] = strings.TrimSpace(value)
+	}
+	if len(own) > 0 {
+		om.Headers = own
+	}
+	if err := omapi.CheckHeaders(om.Headers); err != nil {
+		return fmt.Errorf("the headers for OpenMetadata: %w", err)
+	}
+	return nil
 }
 
 func isLocal(address string) bool {

@@ -2,6 +2,7 @@
 package omtest
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -120,4 +121,21 @@ func (s *Server) Delete(tb testing.TB, fqn string) {
 	tb.Helper()
 	client := entities.Client{URL: s.URL, Token: s.TokenOf(tb, admin.TokenAdmin)}
 	require.NoError(tb, client.DeletePipeline(tb.Context(), fqn))
+}
+
+// Gateway is a proxy in front of the server that refuses every request without a header, and gives its address, with /api.
+func (s *Server) Gateway(tb testing.TB, header, value string) string {
+	tb.Helper()
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get(header) != value {
+			http.Error(w, "the gateway wants "+header, http.StatusForbidden)
+			return
+		}
+		s.ServeHTTP(w, req)
+	}))
+	tb.Cleanup(func() {
+		s.ClearFaults() // What hangs goes on, so that the gateway can close.
+		gateway.Close()
+	})
+	return gateway.URL + "/api"
 }

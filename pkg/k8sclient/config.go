@@ -84,6 +84,8 @@ type Config struct {
 	VerifySSL     omapi.VerifySSL
 	CACertificate string
 	AuthProvider  string
+	// ExtraHeaders are sent with each request to OpenMetadata, by the pods of such pipelines too.
+	ExtraHeaders map[string]string
 	// HostIP is what HostIP answers, where it is set.
 	HostIP string
 	// IngestionIPInfoEnabled is false where HostIP shall answer nothing.
@@ -229,6 +231,9 @@ func (c *Config) validateServer(p *problems) {
 		p.addf("verifySSL", "%q is not one of %v", c.VerifySSL, modes)
 	case c.VerifySSL == omapi.VerifyValidate && c.CACertificate == "":
 		p.addf("sslConfig", "verifySSL is validate, so caCertificate has to be the path of the certificate authority's file in the pods")
+	}
+	if err := omapi.CheckHeaders(c.ExtraHeaders); err != nil {
+		p.addf("extraHeaders", "%v", err)
 	}
 }
 

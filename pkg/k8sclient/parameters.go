@@ -155,6 +155,7 @@ func parameters() []parameter {
 		outer(named("K8S_VERIFY_SSL", field("verifySSL", "validate", func(c *Config) *omapi.VerifySSL { return &c.VerifySSL }, parseAs[omapi.VerifySSL]))),
 		outer(named("K8S_SSL_CA_CERTIFICATE", field("sslConfig", "{caCertificate: /etc/ca/ca.pem}", func(c *Config) *string { return &c.CACertificate }, parseCA))),
 		outer(field("authProvider", "no-auth", func(c *Config) *string { return &c.AuthProvider }, parseAs[string])),
+		outer(secret(field("extraHeaders", "X-Gateway-Key=value", func(c *Config) *map[string]string { return &c.ExtraHeaders }, parsePairs))),
 		outer(field("hostIp", "10.0.0.1", func(c *Config) *string { return &c.HostIP }, parseAs[string])),
 		outer(field("ingestionIpInfoEnabled", "true", func(c *Config) *bool { return &c.IngestionIPInfoEnabled }, parseBool)),
 	}

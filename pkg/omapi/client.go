@@ -3,9 +3,8 @@ package omapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +20,8 @@ import (
 )
 
 const (
-	pipelinesPath = "/v1/services/ingestionPipelines"
+	defaultVersion = "v1"
+	pipelinesPath  = "/" + defaultVersion + "/services/ingestionPipelines"
 
 	// A server answers within seconds or is as good as gone; callers bound the whole by their context.
 	dialTimeout           = 5 * time.Second
@@ -54,6 +53,11 @@ type Config struct {
 	VerifySSL VerifySSL
 	// CACertificate is the path of a PEM file, for VerifyValidate.
 	CACertificate string
+	// Headers are sent with every request and win over our own, as a proxy in front of the server may need. %(NAME)s in a value
+	// stands for the value of another header, as in OpenMetadata's extraHeaders.
+	Headers map[string]string
+	// APIVersion is v1 when it is empty.
+	APIVersion string
 	// UserAgent names the caller in the server's access log.
 	UserAgent string
 }
@@ -64,6 +68,10 @@ type Client struct {
 	// url is for people: without a password.
 	url   string
 	token string
+	// secrets are what errors must not show.
+	secrets []string
+	// version is that of the API, the first element of each path.
+	version string
 }
 
 // New checks the configuration and makes a client; it does not connect.
@@ -77,7 +85,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 proxyFor,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:       tlsConfig,
 		TLSHandshakeTimeout:   dialTimeout,
@@ -87,8 +95,8 @@ func New(cfg Config) (*Client, error) {
 		ForceAttemptHTTP2:     true,
 	}
 	address := strings.TrimRight(cfg.URL, "/")
-	client := resty.New().
-		SetTransport(transport).
+	client := resty.NewWithClient(&http.Client{}).
+		SetTransport(withHeaders(transport, cfg.Headers)).
 		SetBaseURL(address).
 		SetHeader("Accept", "application/json").
 		SetHeader("User-Agent", cfg.UserAgent).
@@ -100,7 +108,7 @@ func New(cfg Config) (*Client, error) {
 	if token != "" {
 		client.SetAuthToken(token)
 	}
-	return &Client{http: client, url: withoutPassword(address), token: token}, nil
+	return &Client{http: client, url: withoutPassword(address), token: token, secrets: secretsOf(token, cfg.Headers), version: cmp.Or(cfg.APIVersion, defaultVersion)}, nil
 }
 
 // withoutPassword is an address as it may be shown, also where it is not one.
@@ -136,27 +144,6 @@ func (c *Client) CheckToken(ctx context.Context) error {
 	return c.do(ctx, request{op: "check the token", method: http.MethodGet, path: pipelinesPath, query: url.Values{"limit": {"1"}}, into: &struct{}{}})
 }
 
-func tlsConfig(cfg Config) (*tls.Config, error) {
-	out := &tls.Config{MinVersion: tls.VersionTLS12}
-	switch cfg.VerifySSL {
-	case "", VerifyNoSSL:
-	case VerifyIgnore:
-		out.InsecureSkipVerify = true // The user asks for it.
-	case VerifyValidate:
-		pem, err := os.ReadFile(cfg.CACertificate)
-		if err != nil {
-			return nil, fmt.Errorf("verifySSL is validate, but the CA certificate of sslConfig.caCertificate cannot be read: %w", err)
-		}
-		out.RootCAs = x509.NewCertPool()
-		if !out.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("sslConfig.caCertificate: %s holds no PEM certificate", cfg.CACertificate)
-		}
-	default:
-		return nil, fmt.Errorf("verifySSL is %q; it is one of no-ssl, ignore, validate", cfg.VerifySSL)
-	}
-	return out, nil
-}
-
 // request is one call. What is not named is left out of it.
 type request struct {
 	op     string // what the caller wanted, for errors: "read the status of run X"
@@ -181,7 +168,7 @@ func (c *Client) do(ctx context.Context, in request) error {
 		}
 		req.SetHeader("Content-Type", "application/json").SetBody(bytes.NewReader(data)) // resty copies bytes twice.
 	}
-	resp, err := req.Execute(in.method, in.path)
+	resp, err := req.Execute(in.method, "/"+c.version+strings.TrimPrefix(in.path, "/"+defaultVersion))
 	if resp != nil && resp.RawBody() != nil {
 		defer func() { _ = resp.RawBody().Close() }()
 	}
@@ -285,9 +272,9 @@ func (c *Client) statusError(in request, resp *resty.Response) error {
 	if err != nil && len(body) == 0 {
 		body = []byte(http.StatusText(resp.StatusCode()))
 	}
-	if c.token != "" {
+	for _, secret := range c.secrets {
 		// A proxy may show the request that it could not forward.
-		body = bytes.ReplaceAll(body, []byte(c.token), []byte("<redacted>"))
+		body = bytes.ReplaceAll(body, []byte(secret), []byte("<redacted>"))
 	}
 	var answer struct {
 		Message string `json:"message"`

@@ -82,6 +82,9 @@ func Build(pipeline *omapi.IngestionPipeline, service *omapi.Service) (Config, e
 	if len(pipeline.OpenMetadataServerConnection) == 0 {
 		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), ErrNoConnection)
 	}
+	if err := omapi.CheckHeaders(Server(pipeline.OpenMetadataServerConnection).Headers); err != nil {
+		return nil, fmt.Errorf("pipeline %s: openMetadataServerConnection.extraHeaders: %w", pipeline.FQN(), err)
+	}
 	workflowConfig := map[string]any{
 		"loggerLevel":              orDefault(pipeline.LoggerLevel, "INFO"),
 		"openMetadataServerConfig": pipeline.OpenMetadataServerConnection,
