@@ -133,7 +133,7 @@ func commandEnvironment(environ []string) ([]string, error) {
 	out := make([]string, 0, len(environ))
 	for _, pair := range environ {
 		switch name, _, _ := strings.Cut(pair, "="); name {
-		case identity.EnvConfigSecret:
+		case identity.EnvConfigSecret, identity.EnvPreviousSecret, identity.EnvConfigFingerprint:
 		case identity.EnvConfig:
 			out = append(out, name+"="+config)
 		default:
@@ -149,12 +149,12 @@ func mergedConfig(vars map[string]string) (workflow.Config, workflow.Overlay, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("variable %s: %w", identity.EnvConfig, err)
 	}
-	overlay, err := workflow.ParseOverlay(vars[identity.EnvConfigSecret])
-	if err != nil {
+	overlay, err := workflow.OverlayOf(vars[identity.EnvConfigFingerprint], vars[identity.EnvConfigSecret], vars[identity.EnvPreviousSecret])
+	if err != nil && !errors.Is(err, workflow.ErrOtherDeploy) {
 		return config, nil, fmt.Errorf("variable %s: %w", identity.EnvConfigSecret, err)
 	}
-	merged, err := workflow.Merge(config, overlay)
-	return merged, overlay, err
+	merged, missing := workflow.Merge(config, overlay)
+	return merged, overlay, cmp.Or(err, missing)
 }
 
 func variables(environ []string) map[string]string {

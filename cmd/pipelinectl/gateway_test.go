@@ -58,5 +58,5 @@ func TestGateway(t *testing.T) {
 	got := execute("render", "-f", write(t, "a.yaml", goodPipeline+"---\nname: svc\nserviceType: Mysql\n"), "--openmetadata-url", "https://om/api",
 		"--openmetadata-token", "x", "--set", "ingestionImage=a:1", "--set", "extraHeaders="+header+"=hunter2", "--show-secrets")
 	require.Equal(t, 0, got.code, got.errOut)
-	assert.Contains(t, got.out, "/workflowConfig/openMetadataServerConfig/extraHeaders/"+header+": hunter2", "pods get it, in the Secret")
+	assert.Contains(t, got.out, `"/workflowConfig/openMetadataServerConfig/extraHeaders/`+header+`": "hunter2"`, "pods get it, in the Secret")
 }

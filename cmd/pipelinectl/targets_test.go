@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -118,8 +119,11 @@ func TestDeleteThatFails(t *testing.T) {
 					switch {
 					case missing:
 						refusing(apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, "x")).ServeHTTP(w, req)
-					case req.Method != http.MethodDelete:
-						reads.ServeHTTP(w, req)
+					case req.Method == http.MethodPatch:
+						assert.True(t, strings.HasSuffix(req.URL.Path, "/om-config-a"), "it says that it is being deleted")
+						fallthrough
+					case req.Method == http.MethodGet:
+						reads.ServeHTTP(w, httptest.NewRequestWithContext(req.Context(), http.MethodGet, req.URL.String(), nil))
 					case strings.HasSuffix(req.URL.Path, tc.failing):
 						forbidden.ServeHTTP(w, req)
 					default:

@@ -21,11 +21,21 @@ const (
 	AnnotationTimestamp = "pipelines.openmetadata.org/run-timestamp"
 	// AnnotationStopRequested is when a person asked for the run to end (RFC 3339), on the Job.
 	AnnotationStopRequested = "pipelines.openmetadata.org/stop-requested"
-	// AnnotationRevision counts a pipeline's configurations, on the ConfigMap, and on the Secret the one in which the
-	// Secret changed last.
+	// AnnotationRevision counts a pipeline's configurations, on the ConfigMap and the Secret.
 	AnnotationRevision = "pipelines.openmetadata.org/revision"
-	// AnnotationSecretRevision is the Secret's revision that belongs to a ConfigMap, on the ConfigMap.
+	// AnnotationSecretRevision is the Secret's revision that belongs to a ConfigMap, on ConfigMaps of deploys that did not
+	// write into the overlay which configuration it belongs to.
 	AnnotationSecretRevision = "pipelines.openmetadata.org/secret-revision"
+	// AnnotationDeploy names the deploy that an object is of, on the ConfigMap, the Secret and the CronJob: where they
+	// differ, a deploy was not finished.
+	AnnotationDeploy = "pipelines.openmetadata.org/deploy"
+	// AnnotationSchedule is a hash of the CronJob that belongs to a ConfigMap, on the ConfigMap, without whether it is
+	// suspended; empty for a pipeline on demand.
+	AnnotationSchedule = "pipelines.openmetadata.org/schedule"
+	// AnnotationDeleteRequested is when a person asked for the pipeline to be deleted (RFC 3339), on the ConfigMap.
+	AnnotationDeleteRequested = "pipelines.openmetadata.org/delete-requested"
+	// AnnotationUndone is on an object for a moment, to give it another version.
+	AnnotationUndone = "pipelines.openmetadata.org/undone"
 )
 
 const (
@@ -47,7 +57,12 @@ const (
 
 	// EnvConfigSecret holds the secret values that EnvConfig has placeholders for.
 	EnvConfigSecret = "configSecret"
-	EnvPodName      = "podName"
+	// EnvPreviousSecret holds those of the configuration before: the Secret is written before the ConfigMap, and a deploy may
+	// be cut off in between.
+	EnvPreviousSecret = "previousConfigSecret"
+	// EnvConfigFingerprint says which of the two belongs to EnvConfig.
+	EnvConfigFingerprint = "configFingerprint"
+	EnvPodName        = "podName"
 	// EnvGracePeriod is the pod's terminationGracePeriodSeconds: what the preStop hook has.
 	EnvGracePeriod = "terminationGracePeriodSeconds"
 )
@@ -56,6 +71,6 @@ const (
 func Variables() []string {
 	return []string{
 		EnvConfig, EnvPipelineType, EnvRunID, EnvPipelineFQN, EnvJobName, EnvNamespace, EnvPipelineStatus,
-		EnvConfigSecret, EnvPodName, EnvGracePeriod,
+		EnvConfigSecret, EnvPreviousSecret, EnvConfigFingerprint, EnvPodName, EnvGracePeriod,
 	}
 }

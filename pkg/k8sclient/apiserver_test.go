@@ -148,6 +148,19 @@ func (s *apiServer) store(key string, o object) {
 	}
 	o.SetResourceVersion(strconv.Itoa(s.version))
 	s.objects[key] = o
+	if owners := o.GetOwnerReferences(); len(owners) > 0 && !slices.ContainsFunc(owners, s.exists) {
+		delete(s.objects, key) // As the garbage collector does it.
+	}
+}
+
+// exists needs the lock.
+func (s *apiServer) exists(owner metav1.OwnerReference) bool {
+	for _, o := range s.objects {
+		if o.GetUID() == owner.UID {
+			return true
+		}
+	}
+	return false
 }
 
 // names are those of all objects.
@@ -388,6 +401,9 @@ func (s *apiServer) one(w http.ResponseWriter, req *http.Request, resource, name
 		refuse(w, apierrors.NewNotFound(group, name))
 	case req.Method == http.MethodPatch:
 		patched, err := mergePatch(live, body(req))
+		if err == nil && patched.GetUID() != live.GetUID() {
+			err = apierrors.NewConflict(group, name, fmt.Errorf("the UID is %s", live.GetUID()))
+		}
 		if err == nil && patched.GetResourceVersion() != live.GetResourceVersion() {
 			err = apierrors.NewConflict(group, name, fmt.Errorf("version %s is not the latest", patched.GetResourceVersion()))
 		}

@@ -29,6 +29,9 @@ const FieldManager = "pipelinectl"
 // attempts is how often a call is made that fails for a reason that may pass, as by OpenMetadata's own client.
 const attempts = 3
 
+// settleTime is how long a deploy waits for what another process, or the API server, may still be doing.
+const settleTime = 5 * time.Second
+
 // What callers act on; test with errors.Is.
 var (
 	// ErrNotDeployed: the pipeline has no objects in the namespace.
@@ -56,8 +59,11 @@ type Client struct {
 	// conflicts is how long a deploy waits before it tries again; transient how often, and after how long, a call is repeated
 	// that failed for a reason that may pass.
 	conflicts, transient wait.Backoff
-	killReserve          time.Duration
-	followPatience       time.Duration
+	// grace is how long a write that was sent is waited for when its caller gives up, settle how long an object that is
+	// another's, or not there, may become otherwise.
+	grace, settle  time.Duration
+	killReserve    time.Duration
+	followPatience time.Duration
 }
 
 // New checks the configuration and makes a client; it does not connect. It needs a real client of Kubernetes, such as that of
@@ -70,7 +76,8 @@ func New(kube kubernetes.Interface, om *omapi.Client, config Config) (*Client, e
 	conflicts := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Steps: 1 << 10, Cap: time.Second}
 	transient := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 4, Jitter: 0.2, Steps: attempts}
 	return &Client{
-		kube: kube, om: om, config: config, conflicts: conflicts, transient: transient, killReserve: killReserve, followPatience: followPatience,
+		kube: kube, om: om, config: config, conflicts: conflicts, transient: transient, grace: writeGrace, settle: settleTime,
+		killReserve: killReserve, followPatience: followPatience,
 	}, nil
 }
 

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/util/retry"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
@@ -28,17 +29,20 @@ type DeleteResult struct {
 	Objects []string `json:"objects"`
 }
 
-// Delete removes a pipeline, also what is left of one whose ConfigMap is gone. Its schedule is taken out of force first, so
-// that no run starts; then its runs are killed where they have not ended, and removed. The CronJob comes after them, as they
-// would go with it before they could tell how they end, and the ConfigMap last, so that a delete that failed half way can be
-// repeated.
+// Delete removes a pipeline, also what is left of one whose ConfigMap is gone. Its ConfigMap says first that it is being
+// deleted, so that a delete that was cut off is seen; then the schedule goes, so that no run starts, without the runs that it
+// has started: they could not tell how they end. These are killed and removed. The ConfigMap goes last, and with it whatever the
+// API server may still make of an earlier deploy. A delete that failed half way can be repeated.
 func (c *Client) Delete(ctx context.Context, fqn string, options DeleteOptions) (*DeleteResult, error) {
 	names, err := c.namesLeft(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
 	result := &DeleteResult{FQN: fqn}
-	if err := c.stopSchedule(ctx, fqn, names.CronJob); err != nil {
+	if err := c.requestDelete(ctx, fqn, names.ConfigMap); err != nil {
+		return result, err
+	}
+	if err := c.removeSchedule(ctx, fqn, names.CronJob, result); err != nil {
 		return result, err
 	}
 	if result.Killed, err = c.kill(ctx, fqn, names, "", options.Force); err != nil && !errors.Is(err, ErrNothingToKill) {
@@ -50,14 +54,11 @@ func (c *Client) Delete(ctx context.Context, fqn string, options DeleteOptions) 
 			result.Objects = append(result.Objects, client.kind+"/"+name)
 		}
 		if errors.Is(err, ErrNotOurs) {
-			return nil // Such as a CronJob that somebody has made beside a pipeline on demand.
+			return nil // Such as a Secret that somebody has made beside the pipeline.
 		}
 		return err
 	}
 	if err := c.removeAll(ctx, c.jobClient(), fqn, names, remove); err != nil {
-		return result, err
-	}
-	if err := remove(c.cronJobs(), names.CronJob); err != nil {
 		return result, err
 	}
 	// Its earlier configurations too, and whatever a run has left.
@@ -67,29 +68,80 @@ func (c *Client) Delete(ctx context.Context, fqn string, options DeleteOptions) 
 	if err := remove(c.secrets(), names.Secret); err != nil { // Where it has lost its label.
 		return result, err
 	}
+	if err := c.awaitScheduleGone(ctx, names.CronJob, result); err != nil {
+		return result, err
+	}
 	return result, remove(c.configMaps(), names.ConfigMap)
 }
 
-// stopSchedule suspends the pipeline's CronJob, where it has one.
-func (c *Client) stopSchedule(ctx context.Context, fqn, name string) error {
-	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		found, err := c.cronJobs().get(ctx, name)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		if err != nil {
-			return c.failed("read CronJob "+name, err)
-		}
-		cronJob, _ := found.(*batchv1.CronJob)
-		// One that is being deleted starts no run.
-		if !owned(cronJob, fqn) || suspended(cronJob) || cronJob.DeletionTimestamp != nil {
-			return nil
-		}
-		if err := c.suspend(ctx, cronJob, true); !apierrors.IsNotFound(err) {
-			return err
-		}
+// requestDelete writes on the pipeline's ConfigMap, where it has one, that it is to be deleted.
+func (c *Client) requestDelete(ctx context.Context, fqn, name string) error {
+	configMap, err := c.configMaps().get(ctx, name)
+	if apierrors.IsNotFound(err) {
 		return nil
+	}
+	if err != nil {
+		return c.failed("read ConfigMap "+name, err)
+	}
+	if !owned(configMap, fqn) || configMap.GetAnnotations()[identity.AnnotationDeleteRequested] != "" {
+		return nil
+	}
+	_, err = c.configMaps().merge(ctx, name, map[string]any{"metadata": map[string]any{
+		"uid": configMap.GetUID(), "annotations": map[string]string{identity.AnnotationDeleteRequested: time.Now().UTC().Format(time.RFC3339)},
+	}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return c.failed("update ConfigMap "+name, err)
+	}
+	return nil
+}
+
+// removeSchedule deletes the pipeline's CronJob, where it has one, and leaves the runs that it has started.
+func (c *Client) removeSchedule(ctx context.Context, fqn, name string, result *DeleteResult) error {
+	cronJob, err := c.cronJobs().get(ctx, name)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return c.failed("read CronJob "+name, err)
+	}
+	// Such as a CronJob that somebody has made beside a pipeline on demand.
+	if !owned(cronJob, fqn) {
+		return nil
+	}
+	result.Objects = append(result.Objects, "CronJob/"+name)
+	if cronJob.GetDeletionTimestamp() != nil {
+		return nil // It starts no run. Deleted once more it could take its runs with it.
+	}
+	err = c.cronJobs().delete(ctx, name, metav1.DeletePropagationOrphan, thisOne(cronJob))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return c.failed("delete CronJob "+name, err)
+	}
+	return nil
+}
+
+// awaitScheduleGone waits for a CronJob that was deleted: it is there until its runs are parted from it.
+func (c *Client) awaitScheduleGone(ctx context.Context, name string, result *DeleteResult) error {
+	const interval = 100 * time.Millisecond
+	if !slices.Contains(result.Objects, "CronJob/"+name) {
+		return nil
+	}
+	var problem error
+	err := wait.PollUntilContextTimeout(ctx, interval, c.settle, true, func(ctx context.Context) (bool, error) {
+		var found object
+		found, problem = c.cronJobs().get(ctx, name)
+		gone := apierrors.IsNotFound(problem) || problem == nil && found.GetDeletionTimestamp() == nil
+		if gone {
+			problem = nil
+		}
+		return gone, nil
 	})
+	if err != nil && ctx.Err() != nil {
+		return c.failed("read CronJob "+name, context.Cause(ctx))
+	}
+	if problem != nil {
+		return c.failed("read CronJob "+name, problem)
+	}
+	return nil // One that takes longer goes by itself.
 }
 
 // removeAll removes all objects of a kind that are the pipeline's.

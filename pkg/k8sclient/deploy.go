@@ -51,7 +51,7 @@ type ObjectResult struct {
 // DeployResult says what a deploy did.
 type DeployResult struct {
 	FQN string `json:"fullyQualifiedName"`
-	// Objects are in the order in which they were applied.
+	// Objects are the ConfigMap, the Secret and the CronJob.
 	Objects []ObjectResult `json:"objects"`
 	// Schedule is the cron expression; empty for a pipeline on demand.
 	Schedule string `json:"schedule,omitempty"`
@@ -67,7 +67,7 @@ func (r *DeployResult) Action() string {
 	for _, object := range r.Objects {
 		switch object.Action {
 		case ActionCreated:
-			if object.Kind == "ConfigMap" {
+			if object.Kind == kindConfigMap {
 				return ActionCreated
 			}
 			action = ActionConfigured
@@ -153,9 +153,12 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 	return nil, errors.Join(err, d.undo(ctx))
 }
 
-// deployment is one deploy. Every write of an object that was there names the version that was read, and the ConfigMap is
-// written first: whoever writes it last finds everything after it as it was, and everyone else finds a conflict and begins
-// anew. So all objects end up from one deploy.
+// deployment is one deploy. The ConfigMap is the commit point: it says which configuration is in force. A new pipeline's is
+// written first, since it owns the others. Where there is one, the Secret is written before it and holds what belongs to
+// either configuration, so that a run finds a pair that belongs together wherever the deploy is cut off; the CronJob follows.
+// All three carry the id of the deploy, so that a deploy that was cut off is seen, and so that each of them changes when any
+// does. Every write of an object that was there names the version that was read: whoever comes second finds a conflict and
+// begins anew, so all objects end up from one deploy.
 type deployment struct {
 	client   *Client
 	pipeline *omapi.IngestionPipeline
@@ -176,6 +179,14 @@ type deployment struct {
 	// done is what all tries have written.
 	done []applied
 
+	// id names this deploy on all of its objects.
+	id string
+	// owner is the ConfigMap, once it is known to be there: the garbage collector removes with it what it owns, also what
+	// the API server makes later.
+	owner *metav1.OwnerReference
+	// begun is when the deploy began.
+	begun time.Time
+
 	revision int64
 	// outdated are revisions over the limit.
 	outdated []*corev1.Secret
@@ -185,7 +196,7 @@ type deployment struct {
 func newDeployment(c *Client, pipeline *omapi.IngestionPipeline, objects *Objects, options DeployOptions) *deployment {
 	return &deployment{
 		client: c, pipeline: pipeline, fqn: pipeline.FQN(), preferred: identity.NamesOf(pipeline.Name, pipeline.FQN()), rendered: objects,
-		dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && pipeline.AirflowConfig.PausePipeline == nil, before: options.snapshot,
+		begun: time.Now(), dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && pipeline.AirflowConfig.PausePipeline == nil, before: options.snapshot,
 	}
 }
 
@@ -213,12 +224,17 @@ func (d *deployment) run(ctx context.Context) error {
 		}
 	}
 	d.names = before.chosen(candidates, d.fqn)
+	if err := d.settleNames(ctx, before); err != nil {
+		return err
+	}
 	d.objects = d.rendered.named(d.preferred, d.names)
-	steps := d.steps()
-	for _, step := range steps {
+	for _, step := range d.steps() {
 		if err := d.check(step, before.find(step.client.kind, step.name)); err != nil {
 			return err
 		}
+	}
+	if err := d.cancelDelete(ctx, before); err != nil {
+		return err
 	}
 	if was, ok := before.find("CronJob", d.names.CronJob).(*batchv1.CronJob); ok && d.keepSuspend && d.objects.CronJob != nil {
 		d.objects.CronJob.Spec.Suspend = new(suspended(was))
@@ -226,12 +242,45 @@ func (d *deployment) run(ctx context.Context) error {
 	if err := d.revise(ctx, before); err != nil {
 		return err
 	}
-	for _, step := range steps {
+	for _, step := range d.inOrder(before) {
 		if err := d.write(ctx, step, before.find(step.client.kind, step.name)); err != nil {
 			return err
 		}
 	}
 	return d.verify(ctx)
+}
+
+// settleNames gives up names of which an object has become another pipeline's since this deploy made its ConfigMap: two
+// pipelines of one name were deployed at the same time.
+func (d *deployment) settleNames(ctx context.Context, before *snapshot) error {
+	if !slices.ContainsFunc(before.under(d.names), func(o object) bool { return taken(o, d.fqn) }) {
+		return nil
+	}
+	for i, a := range d.done {
+		if a.kind != kindConfigMap || a.name != d.names.ConfigMap || a.action != ActionCreated {
+			continue
+		}
+		if err := d.putBack(ctx, a); err != nil && !apierrors.IsNotFound(err) {
+			return d.client.failed("give up ConfigMap "+a.name+", whose name another pipeline has taken", err)
+		}
+		d.done = slices.Delete(d.done, i, i+1)
+		return step{client: a.resourceClient, name: a.name}.conflict("another pipeline has taken the name")
+	}
+	return nil
+}
+
+// cancelDelete takes back the request to delete the pipeline, from a delete that was cut off.
+func (d *deployment) cancelDelete(ctx context.Context, before *snapshot) error {
+	configMap := before.find(kindConfigMap, d.names.ConfigMap)
+	if d.dryRun || configMap == nil || configMap.GetAnnotations()[identity.AnnotationDeleteRequested] == "" {
+		return nil
+	}
+	client := d.client.configMaps()
+	err := client.annotate(ctx, configMap, identity.AnnotationDeleteRequested, nil)
+	if err != nil {
+		return d.client.failed("update ConfigMap "+configMap.GetName(), err)
+	}
+	return step{client: client, name: configMap.GetName()}.conflict("it was about to be deleted")
 }
 
 // step is an object as it shall be; nil where it shall not be.
@@ -253,12 +302,35 @@ func (d *deployment) steps() []step {
 	return out
 }
 
+// inOrder are the steps in the order in which they are written.
+func (d *deployment) inOrder(before *snapshot) []step {
+	out := d.steps()
+	configMap := before.find(kindConfigMap, d.names.ConfigMap)
+	if configMap == nil {
+		d.owner = nil
+		return out
+	}
+	d.owner = ownedBy(configMap)
+	out[0], out[1] = out[1], out[0]
+	return out
+}
+
+// ownedBy is a reference to a pipeline's ConfigMap. Nothing waits for what it owns before it goes: to block its deletion would
+// need a permission of its own where OwnerReferencesPermissionEnforcement is on.
+func ownedBy(configMap object) *metav1.OwnerReference {
+	return &metav1.OwnerReference{APIVersion: "v1", Kind: kindConfigMap, Name: configMap.GetName(), UID: configMap.GetUID()}
+}
+
 // check refuses to write over somebody else's object, and over one that will be gone in a moment.
 func (d *deployment) check(s step, existing object) error {
 	if existing == nil || s.desired == nil {
 		return nil
 	}
 	if err := checkOwner(s.client.kind, existing, d.fqn); err != nil {
+		// What another pipeline's deploy has left under this name may be about to go.
+		if taken(existing, d.fqn) && time.Since(d.begun) < d.client.settle {
+			return s.conflict(err.Error())
+		}
 		return err
 	}
 	if existing.GetDeletionTimestamp() != nil {
@@ -275,6 +347,30 @@ func (d *deployment) write(ctx context.Context, s step, before object) error {
 	if s.desired == nil {
 		return d.remove(ctx, s, before)
 	}
+	if d.owner != nil && s.client.kind != kindConfigMap {
+		s.desired.SetOwnerReferences([]metav1.OwnerReference{*d.owner})
+	}
+	cronJob, ok := s.desired.(*batchv1.CronJob)
+	if !ok || before != nil || suspended(cronJob) || d.dryRun || d.created(kindConfigMap) {
+		return d.apply(ctx, s, before)
+	}
+	// A CronJob that the API server makes after the deploy was undone must not fire: it is made suspended. With a new
+	// pipeline it would go with its owner.
+	waiting := cronJob.DeepCopy()
+	waiting.Spec.Suspend = new(true)
+	delete(waiting.Annotations, identity.AnnotationDeploy)
+	if err := d.apply(ctx, step{s.client, s.name, waiting}, nil); err != nil {
+		return err
+	}
+	return d.apply(ctx, s, d.tried[len(d.tried)-1].after)
+}
+
+// created says whether this try has made the object of a kind.
+func (d *deployment) created(kind string) bool {
+	return slices.ContainsFunc(d.tried, func(a applied) bool { return a.kind == kind && a.action == ActionCreated })
+}
+
+func (d *deployment) apply(ctx context.Context, s step, before object) error {
 	version := ""
 	if before != nil {
 		version = before.GetResourceVersion()
@@ -302,6 +398,9 @@ func (d *deployment) write(ctx context.Context, s step, before object) error {
 		return d.withdraw(ctx, s, after)
 	case d.same(before, after):
 		entry.action = ActionUnchanged
+	}
+	if s.client.kind == kindConfigMap {
+		d.owner = ownedBy(after)
 	}
 	d.record(entry)
 	return nil
@@ -438,20 +537,22 @@ func leftAs(after, now object) bool {
 	return after.GetUID() == now.GetUID() && after.GetResourceVersion() == now.GetResourceVersion()
 }
 
-// verify looks whether another deploy came in between: it may have written the ConfigMap and left as they were the objects
-// that this one wrote after it, so that no write has met it. A ConfigMap that this try has made needs no look: who else wanted to
-// make it was told that it is there, and begins anew.
+// verify looks whether another deploy came in between: it may have left the CronJob as it was, so that no write has met it,
+// but never the Secret. Of a pipeline that this try has made it needs no look: who else wanted to make it was told that it is
+// there, and begins anew.
 func (d *deployment) verify(ctx context.Context) error {
-	first := d.tried[0]
-	if d.dryRun || first.action == ActionCreated || !slices.ContainsFunc(d.tried[1:], func(a applied) bool { return a.action != ActionUnchanged }) {
+	at := slices.IndexFunc(d.tried, func(a applied) bool { return a.kind == kindSecret })
+	changed := slices.ContainsFunc(d.tried, func(a applied) bool { return a.action != ActionUnchanged })
+	if d.dryRun || d.created(kindConfigMap) || !changed {
 		return nil
 	}
-	now, err := first.get(ctx, first.name)
+	secret := d.tried[at]
+	now, err := secret.get(ctx, secret.name)
 	if err != nil {
-		return d.client.failed(fmt.Sprintf("read %s %s", first.kind, first.name), err)
+		return d.client.failed(fmt.Sprintf("read %s %s", secret.kind, secret.name), err)
 	}
-	if now.GetResourceVersion() != first.after.GetResourceVersion() {
-		return apierrors.NewConflict(batchResource(first.resource), first.name, errors.New("another deploy has changed it"))
+	if now.GetResourceVersion() != secret.after.GetResourceVersion() {
+		return apierrors.NewConflict(batchResource(secret.resource), secret.name, errors.New("another deploy has changed it"))
 	}
 	return nil
 }
@@ -479,14 +580,24 @@ func (d *deployment) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var errs []error
-	for _, a := range slices.Backward(d.done) {
+	// The ConfigMap goes back before the Secret that belongs to it, and a new one after what it owns.
+	order := map[string]int{"CronJob": 0, kindSecret: 1, kindConfigMap: 2}
+	if !slices.ContainsFunc(d.done, func(a applied) bool { return a.kind == kindConfigMap && a.before == nil }) {
+		order[kindSecret], order[kindConfigMap] = order[kindConfigMap], order[kindSecret]
+	}
+	done := slices.SortedStableFunc(slices.Values(d.done), func(a, b applied) int { return order[a.kind] - order[b.kind] })
+	for _, a := range done {
 		if a.action == ActionUnchanged {
 			continue
 		}
 		// A CronJob's status may change between the look and the write.
 		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error { return d.putBack(ctx, a) })
-		if err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, d.client.failed(fmt.Sprintf("put %s %s back after the failure", a.kind, a.name), err))
+		if err == nil || apierrors.IsNotFound(err) {
+			continue
+		}
+		errs = append(errs, d.client.failed(fmt.Sprintf("put %s %s back after the failure", a.kind, a.name), err))
+		if a.kind == kindConfigMap && a.before != nil {
+			break // The Secret holds what belongs to either configuration.
 		}
 	}
 	return errors.Join(errs...)
@@ -497,11 +608,20 @@ func (d *deployment) putBack(ctx context.Context, a applied) error {
 	if a.action == ActionDeleted {
 		return d.remake(ctx, a, now, err)
 	}
+	if apierrors.IsNotFound(err) && a.desired != nil && a.before == nil && a.kind == kindConfigMap {
+		// Nothing owns it. The others go with it, or are harmless.
+		if now, err = a.appears(ctx, a.name, d.client.settle); apierrors.IsNotFound(err) {
+			return errors.New("whether it was made is not known; if pipelinectl list shows the pipeline as incomplete, deploy it again or delete it")
+		}
+	}
 	if err != nil {
 		return err
 	}
 	switch {
 	case !d.left(a, now):
+		if a.desired != nil && a.before != nil && leftAs(a.before, now) {
+			return a.touch(ctx, now)
+		}
 		return nil
 	case a.before != nil:
 		return d.restore(ctx, a, now.GetResourceVersion())
@@ -529,8 +649,10 @@ func (d *deployment) remake(ctx context.Context, a applied, now object, err erro
 		return err
 	case now.GetDeletionTimestamp() != nil:
 		return errors.New("it is being deleted, and does not go; deploy the pipeline again")
+	case now.GetUID() == a.before.GetUID() && now.GetResourceVersion() == a.before.GetResourceVersion():
+		return a.touch(ctx, now) // It was not deleted after all.
 	default:
-		return nil // It was not deleted after all, or somebody has made one.
+		return nil // Somebody has made one, or changed it.
 	}
 }
 

@@ -47,7 +47,10 @@ func newTestClient(t *testing.T, server *apiServer, edits ...func(*Config)) *Cli
 }
 
 // hurry makes a client wait for less long than it would for a real server.
-func hurry(client *Client) { client.transient.Duration = time.Millisecond }
+func hurry(client *Client) {
+	client.transient.Duration = time.Millisecond
+	client.grace, client.settle = 50*time.Millisecond, 50*time.Millisecond
+}
 
 func deploy(t *testing.T, client *Client, pipeline *omapi.IngestionPipeline) (*DeployResult, error) {
 	t.Helper()
@@ -82,10 +85,10 @@ func TestDeploy(t *testing.T) {
 	}{
 		{reason: "nothing is there", pipeline: newPipeline(), action: ActionCreated, objects: []string{ActionCreated, ActionCreated, ActionCreated}, revision: 1},
 		{reason: "the same again changes nothing", pipeline: newPipeline(), action: ActionUnchanged, objects: []string{ActionUnchanged, ActionUnchanged, ActionUnchanged}, revision: 1},
-		{reason: "the configuration is the ConfigMap's", pipeline: newPipeline(edited(1)), action: ActionConfigured, objects: []string{ActionConfigured, ActionUnchanged, ActionUnchanged}, revision: 2},
-		{reason: "a token is the Secret's", pipeline: newPipeline(edited(1), withToken("other")), action: ActionConfigured, objects: []string{ActionConfigured, ActionConfigured, ActionUnchanged}, revision: 3},
-		{reason: "without a schedule there is no CronJob", pipeline: newPipeline(edited(1), withToken("other"), onDemand), action: ActionConfigured, objects: []string{ActionConfigured, ActionUnchanged, ActionDeleted}, revision: 4},
-		{reason: "and it comes back", pipeline: newPipeline(edited(1), withToken("other")), action: ActionConfigured, objects: []string{ActionConfigured, ActionUnchanged, ActionCreated}, revision: 5},
+		{reason: "the configuration is the ConfigMap's", pipeline: newPipeline(edited(1)), action: ActionConfigured, objects: []string{ActionConfigured, ActionConfigured, ActionConfigured}, revision: 2},
+		{reason: "a token is the Secret's", pipeline: newPipeline(edited(1), withToken("other")), action: ActionConfigured, objects: []string{ActionConfigured, ActionConfigured, ActionConfigured}, revision: 3},
+		{reason: "without a schedule there is no CronJob", pipeline: newPipeline(edited(1), withToken("other"), onDemand), action: ActionConfigured, objects: []string{ActionConfigured, ActionConfigured, ActionDeleted}, revision: 4},
+		{reason: "and it comes back", pipeline: newPipeline(edited(1), withToken("other")), action: ActionConfigured, objects: []string{ActionConfigured, ActionConfigured, ActionCreated}, revision: 5},
 	}
 	for _, step := range steps {
 		result, err := deploy(t, client, step.pipeline)
@@ -240,9 +243,9 @@ func TestUndoLeavesWhatOthersHaveWritten(t *testing.T) {
 		undone bool
 	}{
 		"NewConfigMap":  {reason: "another deploy has it now", key: "configmaps/om-config-nightly", edit: setData},
-		"NewSecret":     {reason: "another deploy has it now", key: "secrets/om-secret-nightly", edit: setData},
-		"NewCronJob":    {reason: "another deploy has it now", key: "cronjobs/om-cronjob-nightly", edit: setData},
-		"NewReplaced":   {reason: "another has made one of the name", key: "secrets/om-secret-nightly", edit: renew},
+		"NewSecret":     {reason: "it goes with the ConfigMap that owns it, and another deploy begins anew", key: "secrets/om-secret-nightly", edit: setData, undone: true},
+		"NewCronJob":    {reason: "it goes with the ConfigMap that owns it, and another deploy begins anew", key: "cronjobs/om-cronjob-nightly", edit: setData, undone: true},
+		"NewReplaced":   {reason: "one that the ConfigMap does not own is another's", key: "secrets/om-secret-nightly", edit: func(o object) { renew(o); o.SetOwnerReferences(nil) }},
 		"NewTicked":     {reason: "a status is nobody's work", key: "cronjobs/om-cronjob-nightly", edit: tick, undone: true},
 		"KnownSecret":   {reason: "another deploy has changed it since", before: newPipeline(edited(9), withToken("old"), hourly), key: "secrets/om-secret-nightly", edit: setData},
 		"KnownCronJob":  {reason: "another deploy has changed it since", before: newPipeline(edited(9), withToken("old"), hourly), key: "cronjobs/om-cronjob-nightly", edit: setData},
@@ -717,9 +720,14 @@ func checkWhole(t *testing.T, server *apiServer, pipeline *omapi.IngestionPipeli
 	pod := cronJob.Spec.JobTemplate.Spec.Template.Spec
 	assert.Equal(t, names.ConfigMap, variableOf(t, pod, identity.EnvConfig).ValueFrom.ConfigMapKeyRef.Name, "a run has its own pipeline's configuration")
 	assert.Equal(t, want.ConfigMap.Data, configMap.Data)
+	delete(secret.Data, previousKey) // Of the configuration before.
 	assert.Equal(t, want.Secret.Data, secret.Data)
 	assert.Equal(t, want.CronJob.Spec.Schedule, cronJob.Spec.Schedule)
-	assert.Equal(t, configMap.Annotations[identity.AnnotationSecretRevision], secret.Annotations[identity.AnnotationRevision])
+	assert.Equal(t, configMap.Annotations[identity.AnnotationRevision], secret.Annotations[identity.AnnotationRevision])
+	id := configMap.Annotations[identity.AnnotationDeploy]
+	assert.NotEmpty(t, id)
+	assert.Equal(t, id, secret.Annotations[identity.AnnotationDeploy])
+	assert.Equal(t, id, cronJob.Annotations[identity.AnnotationDeploy])
 }
 
 func TestDeployTouchesNothingOfOthers(t *testing.T) {
@@ -739,11 +747,10 @@ func TestDeployTouchesNothingOfOthers(t *testing.T) {
 		want    string
 	}{
 		"ConfigMap":    {reason: "an object without an owner is somebody's", there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"config": "mine"}}, want: "ConfigMap om-config-nightly has no annotation"},
-		"OtherOwner":   {reason: "another service has a pipeline of this name", there: &corev1.Secret{ObjectMeta: meta("om-secret-nightly", "other.nightly"), Data: map[string][]byte{"config": []byte("mine")}}, want: "Secret om-secret-nightly belongs to pipeline other.nightly; rename one of the two pipelines"},
 		"CronJob":      {reason: "a CronJob is not deleted either", there: &batchv1.CronJob{ObjectMeta: meta("om-cronjob-nightly", "")}, want: "CronJob om-cronjob-nightly has no annotation"},
 		"CameLate":     {reason: "it came up after the client had looked, with the same fields", between: true, there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"config": "mine"}}, want: "ConfigMap om-config-nightly has no annotation"},
 		"CameLateElse": {reason: "it came up after the client had looked, with other fields", between: true, there: &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly", ""), Data: map[string]string{"mine": "x"}}, want: "ConfigMap om-config-nightly has no annotation"},
-		"SecretLate":   {reason: "what was made before it is removed", between: true, there: &corev1.Secret{ObjectMeta: meta("om-secret-nightly", "other.nightly"), Data: map[string][]byte{"mine": []byte("x")}}, want: "om-secret-nightly"},
+		"SecretLate":   {reason: "what was made before it is removed", between: true, there: &corev1.Secret{ObjectMeta: meta("om-secret-nightly", ""), Data: map[string][]byte{"mine": []byte("x")}}, want: "om-secret-nightly"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -777,6 +784,7 @@ func emptied(t *testing.T, o object) object {
 	copied, ok := o.DeepCopyObject().(object)
 	require.True(t, ok)
 	copied.SetManagedFields(nil)
+	copied.SetOwnerReferences(nil)
 	copied.SetUID("")
 	copied.SetResourceVersion("")
 	copied.SetCreationTimestamp(metav1.Time{})

@@ -2,6 +2,7 @@ package k8sclient
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +24,10 @@ const (
 	configKey   = "config"
 	pipelineKey = "pipeline"
 	secretKey   = "config"
+	// fingerprintKey is that of the configuration's fingerprint, by which its secret values are found.
+	fingerprintKey = "fingerprint"
+	// previousKey is that of the configuration before, in the Secret.
+	previousKey = "previousConfig"
 	// variablePrefix is before the names of the user's own variables in the Secret.
 	variablePrefix = "env."
 )
@@ -71,7 +76,7 @@ func objectsOf(config *Config, pipeline *omapi.IngestionPipeline, full workflow.
 	if err != nil {
 		return nil, err
 	}
-	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, pipelineKey: entity}, overlayYAML)
+	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, fingerprintKey: workflow.Fingerprint(publicYAML), pipelineKey: entity}, overlayYAML)
 }
 
 // halves are a configuration without its secrets, and these, as pods read them.
@@ -83,7 +88,7 @@ func halves(config *Config, full workflow.Config, pipeline *omapi.IngestionPipel
 	if public, err = split.YAML(); err != nil {
 		return "", "", err
 	}
-	overlay, err = secrets.YAML()
+	overlay, err = secrets.Of(workflow.Fingerprint(public)).YAML()
 	return public, overlay, err
 }
 
@@ -93,15 +98,27 @@ func wholeOf(configMap *corev1.ConfigMap, secret *corev1.Secret) (workflow.Confi
 	if err != nil {
 		return nil, fmt.Errorf("ConfigMap %s: %w", configMap.Name, err)
 	}
-	overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
+	overlay, err := overlayOf(configMap, secret)
 	if err != nil {
-		return nil, fmt.Errorf("secret %s: %w", secret.Name, err)
+		return nil, err
 	}
 	full, err := workflow.Merge(public, overlay)
 	if err != nil {
 		return nil, fmt.Errorf("ConfigMap %s and Secret %s: %w", configMap.Name, secret.Name, err)
 	}
 	return full, nil
+}
+
+// overlayOf are the secret values of a configuration.
+func overlayOf(configMap *corev1.ConfigMap, secret *corev1.Secret) (workflow.Overlay, error) {
+	overlay, err := workflow.OverlayOf(configMap.Data[fingerprintKey], string(secret.Data[secretKey]), string(secret.Data[previousKey]))
+	if errors.Is(err, workflow.ErrOtherDeploy) {
+		return nil, fmt.Errorf("ConfigMap %s and Secret %s: %w", configMap.Name, secret.Name, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", secret.Name, err)
+	}
+	return overlay, nil
 }
 
 // connectionOf is how a configuration reaches OpenMetadata; connect gives it another way.
@@ -249,6 +266,10 @@ func podSpec(config *Config, pipeline *omapi.IngestionPipeline, env []corev1.Env
 			LocalObjectReference: corev1.LocalObjectReference{Name: names.ConfigMap}, Key: configKey,
 		}}},
 		{Name: identity.EnvConfigSecret, ValueFrom: secretRef(names.Secret, secretKey)},
+		{Name: identity.EnvConfigFingerprint, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: names.ConfigMap}, Key: fingerprintKey, Optional: new(true),
+		}}},
+		{Name: identity.EnvPreviousSecret, ValueFrom: optionalSecretRef(names.Secret, previousKey)},
 		{Name: identity.EnvNamespace, ValueFrom: fieldRef("metadata.namespace")},
 		{Name: identity.EnvPodName, ValueFrom: fieldRef("metadata.name")},
 		{Name: identity.EnvGracePeriod, Value: strconv.FormatInt(config.TerminationGracePeriodSeconds, 10)},
@@ -404,6 +425,12 @@ func secretVariables(config *Config) map[string][]byte {
 
 func secretRef(name, key string) *corev1.EnvVarSource {
 	return &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key}}
+}
+
+func optionalSecretRef(name, key string) *corev1.EnvVarSource {
+	out := secretRef(name, key)
+	out.SecretKeyRef.Optional = new(true)
+	return out
 }
 
 func objectMeta(config *Config, pipeline *omapi.IngestionPipeline, name string) metav1.ObjectMeta {

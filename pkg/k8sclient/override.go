@@ -67,7 +67,9 @@ func (c *Client) runSecret(pipeline *omapi.IngestionPipeline, names identity.Obj
 	meta.Labels[identity.LabelRunID], meta.Labels[identity.LabelPipeline] = runID, names.Label
 	return &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret}, ObjectMeta: meta, Type: corev1.SecretTypeOpaque,
-		Data: map[string][]byte{publicKey: []byte(publicYAML), secretKey: []byte(overlayYAML)},
+		Data: map[string][]byte{
+			publicKey: []byte(publicYAML), fingerprintKey: []byte(workflow.Fingerprint(publicYAML)), secretKey: []byte(overlayYAML),
+		},
 	}, nil
 }
 
@@ -82,6 +84,10 @@ func useConfiguration(job *batchv1.Job, secret string) {
 				switch env[k].Name {
 				case identity.EnvConfig:
 					env[k].ValueFrom = secretRef(secret, publicKey)
+				case identity.EnvConfigFingerprint:
+					env[k].ValueFrom = secretRef(secret, fingerprintKey)
+				case identity.EnvPreviousSecret:
+					env[k].ValueFrom = optionalSecretRef(secret, previousKey)
 				case identity.EnvConfigSecret:
 					env[k].ValueFrom = secretRef(secret, secretKey)
 				}

@@ -44,13 +44,15 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 		if secret.Type == revisionType {
 			secret = secretOf(secret)
 		}
-		overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
-		if err != nil {
-			return nil, fmt.Errorf("secret %s: %w", list.Items[i].Name, err)
+		for _, key := range []string{secretKey, previousKey} {
+			overlay, err := workflow.ParseOverlay(string(secret.Data[key]))
+			if err != nil {
+				return nil, fmt.Errorf("secret %s: %w", list.Items[i].Name, err)
+			}
+			values = append(values, overlay.Values()...)
 		}
-		values = append(values, overlay.Values()...)
 		for key, value := range secret.Data {
-			if strings.HasPrefix(key, variablePrefix) {
+			if _, _, ok := parseVariableKey(key); ok {
 				values = append(values, string(value))
 			}
 		}

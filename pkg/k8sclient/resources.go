@@ -2,6 +2,7 @@ package k8sclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,9 +19,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
-const kindSecret = "Secret"
+const (
+	kindConfigMap = "ConfigMap"
+	kindSecret    = "Secret"
+)
+
+// writeGrace is how long a write that was sent is waited for when its caller gives up: what the API server does not answer
+// before that it may still do.
+const writeGrace = 5 * time.Second
 
 // object is any Kubernetes object.
 type object interface {
@@ -37,6 +47,8 @@ type resourceClient struct {
 	rest      rest.Interface
 	// transient is how often, and after how long, a call is repeated.
 	transient wait.Backoff
+	// grace is how long a write that was sent is waited for when its caller gives up.
+	grace time.Duration
 	// lost, where it is not nil, is set when an answer is lost: the write may have taken place, whatever its repetition says.
 	lost      *bool
 	newObject func() object
@@ -45,28 +57,28 @@ type resourceClient struct {
 
 func (c *Client) configMaps() resourceClient {
 	return resourceClient{
-		kind: "ConfigMap", resource: "configmaps", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient,
+		kind: "ConfigMap", resource: "configmaps", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient, grace: c.grace,
 		newObject: func() object { return &corev1.ConfigMap{} }, newList: func() runtime.Object { return &corev1.ConfigMapList{} },
 	}
 }
 
 func (c *Client) secrets() resourceClient {
 	return resourceClient{
-		kind: kindSecret, resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient,
+		kind: kindSecret, resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient, grace: c.grace,
 		newObject: func() object { return &corev1.Secret{} }, newList: func() runtime.Object { return &corev1.SecretList{} },
 	}
 }
 
 func (c *Client) cronJobs() resourceClient {
 	return resourceClient{
-		kind: "CronJob", resource: "cronjobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(), transient: c.transient,
+		kind: "CronJob", resource: "cronjobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(), transient: c.transient, grace: c.grace,
 		newObject: func() object { return &batchv1.CronJob{} }, newList: func() runtime.Object { return &batchv1.CronJobList{} },
 	}
 }
 
 func (c *Client) jobClient() resourceClient {
 	return resourceClient{
-		kind: "Job", resource: "jobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(), transient: c.transient,
+		kind: "Job", resource: "jobs", namespace: c.config.Namespace, rest: c.kube.BatchV1().RESTClient(), transient: c.transient, grace: c.grace,
 		newObject: func() object { return &batchv1.Job{} }, newList: func() runtime.Object { return &batchv1.JobList{} },
 	}
 }
@@ -126,7 +138,7 @@ func (r resourceClient) apply(ctx context.Context, manager, name string, patch [
 	}
 	var code int
 	out = r.newObject()
-	err = r.retried(ctx, func() error {
+	err = r.written(ctx, func(ctx context.Context) error {
 		return r.rest.Patch(types.ApplyPatchType).Namespace(r.namespace).Resource(r.resource).Name(name).
 			VersionedParams(&options, scheme.ParameterCodec).Body(patch).Do(ctx).StatusCode(&code).Into(out)
 	})
@@ -136,7 +148,7 @@ func (r resourceClient) apply(ctx context.Context, manager, name string, patch [
 // create may answer that the object is there already where it has just made it, and the answer was lost.
 func (r resourceClient) create(ctx context.Context, o object) (object, error) {
 	out := r.newObject()
-	err := r.retried(ctx, func() error {
+	err := r.written(ctx, func(ctx context.Context) error {
 		return r.rest.Post().Namespace(r.namespace).Resource(r.resource).
 			VersionedParams(&metav1.CreateOptions{FieldManager: FieldManager}, scheme.ParameterCodec).Body(o).Do(ctx).Into(out)
 	})
@@ -150,10 +162,93 @@ func (r resourceClient) create(ctx context.Context, o object) (object, error) {
 // would leave their pods running.
 func (r resourceClient) delete(ctx context.Context, name string, propagation metav1.DeletionPropagation, preconditions *metav1.Preconditions) error {
 	options := metav1.DeleteOptions{PropagationPolicy: &propagation, Preconditions: preconditions}
-	return r.retried(ctx, func() error {
+	return r.written(ctx, func(ctx context.Context) error {
 		return r.rest.Delete().Namespace(r.namespace).Resource(r.resource).Name(name).Body(&options).Do(ctx).Error()
 	})
 }
+
+// annotate sets an annotation, or removes it where the value is nil, of an object that is as it was read.
+func (r resourceClient) annotate(ctx context.Context, o object, name string, value *string) error {
+	_, err := r.merge(ctx, o.GetName(), map[string]any{"metadata": map[string]any{
+		"uid": o.GetUID(), "resourceVersion": o.GetResourceVersion(), "annotations": map[string]*string{name: value},
+	}})
+	return err
+}
+
+// merge is a JSON merge patch.
+func (r resourceClient) merge(ctx context.Context, name string, patch map[string]any) (object, error) {
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return nil, fmt.Errorf("encode the patch of %s %s: %w", r.kind, name, err)
+	}
+	out := r.newObject()
+	err = r.written(ctx, func(ctx context.Context) error {
+		return r.rest.Patch(types.MergePatchType).Namespace(r.namespace).Resource(r.resource).Name(name).
+			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager}, scheme.ParameterCodec).Body(data).Do(ctx).Into(out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// touch makes a write fail that names the version that was read and that the API server may still be working on: the object
+// gets another version, and is as it was.
+func (r resourceClient) touch(ctx context.Context, o object) error {
+	if err := r.annotate(ctx, o, identity.AnnotationUndone, new(time.Now().UTC().Format(time.RFC3339))); err != nil {
+		return err
+	}
+	_, err := r.merge(ctx, o.GetName(), map[string]any{"metadata": map[string]any{
+		"uid": o.GetUID(), "annotations": map[string]any{identity.AnnotationUndone: nil},
+	}})
+	return err
+}
+
+// appears waits for an object that may be made late.
+func (r resourceClient) appears(ctx context.Context, name string, patience time.Duration) (object, error) {
+	const looks = 10
+	ticker := time.NewTicker(max(patience/looks, time.Millisecond))
+	defer ticker.Stop()
+	for range looks {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if out, err := r.get(ctx, name); !apierrors.IsNotFound(err) {
+			return out, err
+		}
+	}
+	return nil, apierrors.NewNotFound(batchResource(r.resource), name)
+}
+
+// written is retried for a write. One that was sent is not broken off with its caller at once: the API server would do it all
+// the same, and nobody would know.
+func (r resourceClient) written(ctx context.Context, call func(context.Context) error) error {
+	return r.retried(ctx, func() error {
+		if ctx.Err() != nil {
+			return &notSentError{context.Cause(ctx)}
+		}
+		sent, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		stop := context.AfterFunc(ctx, func() {
+			timer := time.NewTimer(r.grace)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+				cancel()
+			case <-sent.Done():
+			}
+		})
+		defer stop()
+		return call(sent)
+	})
+}
+
+// notSentError is a call that was not made, since its caller had given up.
+type notSentError struct{ error }
+
+func (e *notSentError) Unwrap() error { return e.error }
 
 // retried makes a call that may be repeated up to as many times as OpenMetadata's own client does, where the failure may
 // pass. A server that says when to come back is asked by client-go itself, and once more here.
@@ -197,6 +292,9 @@ func transient(err error) bool {
 
 // uncertain says that a write may have taken place in spite of its error: the server's own refusals come before it.
 func uncertain(err error) bool {
+	if _, ok := errors.AsType[*notSentError](err); ok {
+		return false
+	}
 	var status apierrors.APIStatus
 	return !errors.As(err, &status) || transient(err) && !apierrors.IsTooManyRequests(err)
 }

@@ -3,6 +3,7 @@ package k8sclient
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,54 +48,159 @@ type Revision struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// revise counts the configuration, and keeps the one that it replaces.
+// revise counts the configuration, and keeps the one that it replaces. Where nothing differs from what is there, the objects
+// get the id of the deploy that made that.
 func (d *deployment) revise(ctx context.Context, before *snapshot) error {
-	public, _ := before.find("ConfigMap", d.names.ConfigMap).(*corev1.ConfigMap)
-	secret, _ := before.find("Secret", d.names.Secret).(*corev1.Secret)
+	public, _ := before.find(kindConfigMap, d.names.ConfigMap).(*corev1.ConfigMap)
+	secret, _ := before.find(kindSecret, d.names.Secret).(*corev1.Secret)
+	cronJob, _ := before.find("CronJob", d.names.CronJob).(*batchv1.CronJob)
+	schedule, err := scheduleHash(d.objects.CronJob)
+	if err != nil {
+		return err
+	}
+	d.objects.ConfigMap.Annotations[identity.AnnotationSchedule] = schedule
+	d.id = uuid.NewString()[:8]
+	sameSecret := d.fillSecret(public, secret, cronJob)
 	if public == nil {
-		d.number(1, 1)
+		d.number(1)
 		return nil
 	}
-	_, unreadable := pipelineOf(public)
-	// Half of another deploy is no configuration to go back to, and so is what somebody has edited beyond reading.
-	whole := unreadable == nil && secret != nil && public.Annotations[identity.AnnotationSecretRevision] == secret.Annotations[identity.AnnotationRevision]
-	sameSecret := whole && maps.EqualFunc(secret.Data, d.objects.Secret.Data, bytes.Equal)
 	current := revisionOf(public)
+	inForce, whole := overlayInForce(public, secret)
 	if sameSecret && maps.Equal(public.Data, d.objects.ConfigMap.Data) {
-		d.number(current, revisionOf(secret))
+		if d.finished(schedule, public, secret, cronJob) {
+			d.id = public.Annotations[identity.AnnotationDeploy]
+		}
+		d.number(current)
 		return nil
 	}
 	if whole && !d.dryRun && d.client.config.RevisionHistoryLimit > 0 {
-		var err error
-		if current, err = d.keep(ctx, public, secret, current); err != nil {
+		if current, err = d.keep(ctx, public, secret, inForce, current); err != nil {
 			return err
 		}
 		// Deleted when all is done: a deploy that fails changes nothing.
 		revisions := earlier(ownRevisions(before.revisions[d.names.Label], d.fqn), current)
 		d.outdated = revisions[:max(0, len(revisions)-int(d.client.config.RevisionHistoryLimit)+1)]
 	}
-	if sameSecret {
-		d.number(current+1, revisionOf(secret))
-	} else {
-		d.number(current+1, current+1)
-	}
+	d.number(current + 1)
 	return nil
 }
 
-// number gives the configuration its revision, and the Secret the one in which it changed last.
-func (d *deployment) number(revision, secretRevision int64) {
+// finished says whether the objects are of one deploy, which had this schedule.
+func (d *deployment) finished(schedule string, public *corev1.ConfigMap, secret *corev1.Secret, cronJob *batchv1.CronJob) bool {
+	id := public.Annotations[identity.AnnotationDeploy]
+	if id == "" || secret.Annotations[identity.AnnotationDeploy] != id || public.Annotations[identity.AnnotationSchedule] != schedule {
+		return false
+	}
+	if d.objects.CronJob == nil {
+		return cronJob == nil || !owned(cronJob, d.fqn)
+	}
+	return cronJob != nil && cronJob.Annotations[identity.AnnotationDeploy] == id
+}
+
+// overlayInForce is the text of the secret values that belong to a ConfigMap; whole says whether they are there and the
+// pipeline can be read. Half of another deploy is no configuration to go back to, and so is what somebody has edited beyond
+// reading.
+func overlayInForce(public *corev1.ConfigMap, secret *corev1.Secret) (text []byte, whole bool) {
+	if _, err := pipelineOf(public); err != nil || secret == nil {
+		return nil, false
+	}
+	wanted, ok := public.Annotations[identity.AnnotationSecretRevision]
+	if ok && wanted != secret.Annotations[identity.AnnotationRevision] {
+		return nil, false
+	}
+	for _, key := range []string{secretKey, previousKey} {
+		text := secret.Data[key]
+		if len(text) == 0 {
+			continue
+		}
+		if _, err := workflow.OverlayOf(public.Data[fingerprintKey], string(text), ""); err == nil {
+			return text, true
+		}
+	}
+	return nil, false
+}
+
+// fillSecret adds to the Secret what the configuration in force still needs, and says whether it has the same values. A run
+// may start at any time until the ConfigMap, and then the CronJob, are those of this deploy.
+func (d *deployment) fillSecret(public *corev1.ConfigMap, existing *corev1.Secret, cronJob *batchv1.CronJob) (same bool) {
+	if existing == nil {
+		return false
+	}
+	data := d.objects.Secret.Data
+	variables := maps.Clone(data)
+	delete(variables, secretKey)
+	keys, missing := findVariables(variables, existing.Data)
+	for _, first := range missing {
+		name, _, _ := parseVariableKey(first)
+		if newest := newestVersion(existing.Data, name); newest > 0 {
+			keys[first] = versionedKey(name, newest+1)
+		}
+	}
+	for first, key := range keys {
+		delete(data, first)
+		data[key] = variables[first]
+	}
+	if d.objects.CronJob != nil {
+		keys.use(&d.objects.CronJob.Spec.JobTemplate.Spec, d.names.Secret)
+	}
+	var inForce []byte
+	if public != nil {
+		inForce, _ = overlayInForce(public, existing)
+	}
+	same = len(missing) == 0 && inForce != nil && bytes.Equal(inForce, data[secretKey])
+	used := usedKeys(cronJob, d.names.Secret)
+	for key, value := range existing.Data {
+		name, version, ok := parseVariableKey(key)
+		_, wanted := variables[variableKey(name)]
+		if ok && data[key] == nil && (slices.Contains(used, key) || wanted && (same || version == newestVersion(existing.Data, name))) {
+			data[key] = value
+		}
+	}
+	switch {
+	case same && bytes.Equal(existing.Data[secretKey], inForce):
+		if previous, ok := existing.Data[previousKey]; ok {
+			data[previousKey] = previous
+		}
+	case inForce != nil && !same:
+		data[previousKey] = inForce
+	}
+	return same
+}
+
+// scheduleHash tells CronJobs apart; that somebody has suspended one does not count.
+func scheduleHash(cronJob *batchv1.CronJob) (string, error) {
+	if cronJob == nil {
+		return "", nil
+	}
+	plain := cronJob.DeepCopy()
+	plain.Spec.Suspend = nil
+	data, err := json.Marshal(plain)
+	if err != nil {
+		return "", fmt.Errorf("encode CronJob %s: %w", cronJob.Name, err)
+	}
+	return workflow.Fingerprint(string(data)), nil
+}
+
+// number gives the objects the revision of the configuration, and the id of the deploy.
+func (d *deployment) number(revision int64) {
 	d.revision = revision
-	d.objects.ConfigMap.Annotations[identity.AnnotationRevision] = strconv.FormatInt(revision, 10)
-	d.objects.ConfigMap.Annotations[identity.AnnotationSecretRevision] = strconv.FormatInt(secretRevision, 10)
-	d.objects.Secret.Annotations[identity.AnnotationRevision] = strconv.FormatInt(secretRevision, 10)
+	objects := []object{d.objects.ConfigMap, d.objects.Secret}
+	for _, o := range objects {
+		o.GetAnnotations()[identity.AnnotationRevision] = strconv.FormatInt(revision, 10)
+		o.GetAnnotations()[identity.AnnotationDeploy] = d.id
+	}
+	if d.objects.CronJob != nil {
+		d.objects.CronJob.Annotations[identity.AnnotationDeploy] = d.id
+	}
 }
 
 // keep writes the revision before it is replaced, and gives its number: another than its own where a Secret of that name
 // holds something else, such as what was kept before the pipeline was deleted by hand and deployed anew. A deploy that
 // fails after it leaves one more, which does no harm.
-func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret *corev1.Secret, number int64) (int64, error) {
+func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret *corev1.Secret, overlay []byte, number int64) (int64, error) {
 	for ; ; number++ {
-		kept := d.revisionSecret(public, secret, number)
+		kept := d.revisionSecret(public, secret, overlay, number)
 		_, err := d.client.secrets().create(ctx, kept)
 		if err == nil {
 			return number, nil
@@ -105,13 +213,18 @@ func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret 
 			return 0, d.client.failed("read Secret "+kept.Name, err)
 		}
 		existing, _ := there.(*corev1.Secret)
-		if existing.Type == revisionType && owned(existing, d.fqn) && maps.EqualFunc(existing.Data, kept.Data, bytes.Equal) {
+		if existing.Type == revisionType && owned(existing, d.fqn) && sameConfiguration(existing, kept) {
 			return number, nil // Another deploy has kept it.
 		}
 	}
 }
 
-func (d *deployment) revisionSecret(public *corev1.ConfigMap, secret *corev1.Secret, number int64) *corev1.Secret {
+// sameConfiguration compares revisions. A Secret may hold values of variables that a deploy which was cut off has left.
+func sameConfiguration(a, b *corev1.Secret) bool {
+	return maps.Equal(configMapOf(a).Data, configMapOf(b).Data) && bytes.Equal(a.Data[revisionSecret+secretKey], b.Data[revisionSecret+secretKey])
+}
+
+func (d *deployment) revisionSecret(public *corev1.ConfigMap, secret *corev1.Secret, overlay []byte, number int64) *corev1.Secret {
 	kept := &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret},
 		ObjectMeta: objectMeta(&d.client.config, d.pipeline, d.names.Revision(number)),
@@ -125,8 +238,12 @@ func (d *deployment) revisionSecret(public *corev1.ConfigMap, secret *corev1.Sec
 		kept.Data[revisionPublic+key] = []byte(value)
 	}
 	for key, value := range secret.Data {
-		kept.Data[revisionSecret+key] = value
+		if _, _, ok := parseVariableKey(key); ok {
+			kept.Data[revisionSecret+key] = value
+		}
 	}
+	kept.Data[revisionSecret+secretKey] = overlay
+	kept.OwnerReferences = []metav1.OwnerReference{*ownedBy(public)}
 	return kept
 }
 

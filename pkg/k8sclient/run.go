@@ -1,11 +1,9 @@
 package k8sclient
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,7 +44,8 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkVariables(ctx, fqn, names); err != nil {
+	keys, err := c.checkVariables(ctx, fqn, names)
+	if err != nil {
 		return nil, err
 	}
 	config, err := c.settled(ctx)
@@ -67,6 +66,7 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	}
 	job := NewJob(config, pipeline, runID, timestamp)
 	renameJob(job, identity.NamesOf(pipeline.Name, fqn), names)
+	keys.use(&job.Spec, names.Secret)
 	if own != nil {
 		useConfiguration(job, own.Name)
 	}
@@ -79,26 +79,27 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	return &RunResult{FQN: fqn, RunID: runID, JobName: job.Name}, nil
 }
 
-// checkVariables refuses a run whose pod would wait for ever: its secret variables are in the Secret of the deploy.
-func (c *Client) checkVariables(ctx context.Context, fqn string, names identity.ObjectNames) error {
+// checkVariables refuses a run whose pod would wait for ever: its secret variables are in the Secret of the deploy. It gives
+// the Secret's keys of them, by the keys of a first deploy.
+func (c *Client) checkVariables(ctx context.Context, fqn string, names identity.ObjectNames) (variableKeys, error) {
 	wanted := secretVariables(&c.config)
 	if len(wanted) == 0 {
-		return nil
+		return nil, nil
 	}
 	name := names.Secret
 	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return c.failed("read Secret "+name, err)
+		return nil, c.failed("read Secret "+name, err)
 	}
-	for key, value := range wanted {
-		deployed, ok := secret.Data[key]
-		if name := strings.TrimPrefix(key, variablePrefix); !ok {
-			return fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, name, fqn)
-		} else if !bytes.Equal(deployed, value) {
-			return fmt.Errorf("%w: it was deployed with another value of variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, name, fqn)
+	keys, missing := findVariables(wanted, secret.Data)
+	for _, key := range missing {
+		name, _, _ := parseVariableKey(key)
+		if newestVersion(secret.Data, name) == 0 {
+			return nil, fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, name, fqn)
 		}
+		return nil, fmt.Errorf("%w: it was deployed with another value of variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, name, fqn)
 	}
-	return nil
+	return keys, nil
 }
 
 // createJob makes a run's Job. It answers an error only where the Job is not there, or a *jobLeftError.

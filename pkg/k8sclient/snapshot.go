@@ -3,6 +3,7 @@ package k8sclient
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,24 +35,37 @@ func (s *snapshot) add(kind string, o object) {
 	s.objects[kind+"/"+o.GetName()] = o
 }
 
-// chosen are the names that the pipeline has, else the preferred ones, unless another pipeline has those.
+// chosen are the names that the pipeline has: those of its ConfigMap, else those of whatever is left of it. A new pipeline
+// gets the first names of which no object is another pipeline's.
 func (s *snapshot) chosen(candidates []identity.ObjectNames, fqn string) identity.ObjectNames {
-	chosen := candidates[0]
 	for _, names := range candidates {
-		existing := s.find("ConfigMap", names.ConfigMap)
-		switch {
-		case existing == nil:
-		case owned(existing, fqn):
+		if existing := s.find("ConfigMap", names.ConfigMap); existing != nil && owned(existing, fqn) {
 			return names
-		case taken(existing, fqn):
-			chosen = candidates[len(candidates)-1]
 		}
 	}
-	return chosen
+	ours := func(o object) bool { return owned(o, fqn) }
+	others := func(o object) bool { return taken(o, fqn) }
+	free := slices.DeleteFunc(slices.Clone(candidates), func(names identity.ObjectNames) bool { return slices.ContainsFunc(s.under(names), others) })
+	for _, names := range free {
+		if slices.ContainsFunc(s.under(names), ours) {
+			return names
+		}
+	}
+	return append(free, candidates[len(candidates)-1])[0]
 }
 
-// snapshotOf reads one pipeline's objects, by name: an object of the name that lacks our labels is found too. Names whose
-// ConfigMap is another pipeline's are passed over; those that are free come last.
+// under are the objects that have the names.
+func (s *snapshot) under(names identity.ObjectNames) []object {
+	var out []object
+	for _, o := range []object{s.find("ConfigMap", names.ConfigMap), s.find("Secret", names.Secret), s.find("CronJob", names.CronJob)} {
+		if o != nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// snapshotOf reads one pipeline's objects by name, so that one that lacks our labels is found too.
 func (c *Client) snapshotOf(ctx context.Context, candidates []identity.ObjectNames, fqn string) (*snapshot, error) {
 	out := newSnapshot()
 	for _, names := range candidates {
@@ -59,23 +73,23 @@ func (c *Client) snapshotOf(ctx context.Context, candidates []identity.ObjectNam
 		if err != nil {
 			return nil, err
 		}
+		if existing != nil && taken(existing, fqn) {
+			continue
+		}
+		if _, err := c.addTo(ctx, out, c.secrets(), names.Secret); err != nil {
+			return nil, err
+		}
+		if _, err := c.addTo(ctx, out, c.cronJobs(), names.CronJob); err != nil {
+			return nil, err
+		}
 		if existing != nil && owned(existing, fqn) {
 			break
-		}
-	}
-	chosen := out.chosen(candidates, fqn)
-	for _, target := range []struct {
-		client resourceClient
-		name   string
-	}{{c.secrets(), chosen.Secret}, {c.cronJobs(), chosen.CronJob}} {
-		if _, err := c.addTo(ctx, out, target.client, target.name); err != nil {
-			return nil, err
 		}
 	}
 	if len(out.objects) == 0 {
 		return out, nil // New: it has no earlier configurations.
 	}
-	revisions, err := c.secrets().list(ctx, pipelineSelector(chosen))
+	revisions, err := c.secrets().list(ctx, pipelineSelector(out.chosen(candidates, fqn)))
 	if err != nil {
 		return nil, c.failed("list the Secrets of pipeline "+fqn, err)
 	}

@@ -50,9 +50,14 @@ func headers(given map[string]any) map[string]string {
 	}
 	out := make(map[string]string, len(given))
 	for name, value := range given {
-		if value != nil {
-			out[name] = fmt.Sprint(integers(value))
+		if value == nil {
+			continue
 		}
+		text, err := number(value)
+		if err != nil {
+			text = fmt.Sprint(value)
+		}
+		out[name] = text
 	}
 	return out
 }
