@@ -31,6 +31,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
@@ -212,12 +213,13 @@ func (r reader) Events(ctx context.Context, _, _ string) ([]corev1.Event, error)
 	return list.Items, err
 }
 
-// TestServeRole: one run that failed, of a kind whose runs have Secrets of their own, and one that is lost.
+// TestServeRole: one run that failed, of a kind whose runs have Secrets of their own, one that is lost, and one that goes on.
 func TestServeRole(t *testing.T) {
 	t.Parallel()
 	om := omtest.Start(t, openmetadata.Options{})
 	fqn := om.Pipeline(t, "svc", "nightly")
-	ended, lost := uuid.NewString(), uuid.NewString()
+	const here = identity.Origin("0123456789ab")
+	ended, lost := uuid.NewString(), identity.NewRunID(here)
 	require.NoError(t, om.Client(t).PutStatus(t.Context(), fqn, &omapi.PipelineStatus{RunID: lost, State: omapi.StateRunning, Timestamp: 1_700_000_000_000}))
 	meta := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{
@@ -233,7 +235,9 @@ func TestServeRole(t *testing.T) {
 	configMap := &corev1.ConfigMap{ObjectMeta: meta("om-config-nightly"), Data: map[string]string{
 		"pipeline": `{"name": "nightly", "fullyQualifiedName": "` + fqn + `", "pipelineType": "application"}`,
 	}}
-	kube := fake.NewClientset(job, attempt, configMap)
+	running := &batchv1.Job{ObjectMeta: meta("scheduled")}
+	running.UID, running.Labels = types.UID(uuid.NewString()), map[string]string{identity.LabelPipeline: "nightly"}
+	kube := fake.NewClientset(job, attempt, configMap, running)
 	metadata := metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
 	metadata.PrependReactor("list", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		list := &metav1.List{}
@@ -247,12 +251,14 @@ func TestServeRole(t *testing.T) {
 	done := make(chan error, 1)
 	serve := reconcile.New(reconcile.Options{
 		Kube: kube, Metadata: metadata, Reader: reader{kube}, Server: om.Client(t), Namespace: namespace,
+		Origin:  func(context.Context) (identity.Origin, error) { return here, nil },
 		Secrets: client(t, kube, om).SecretValues, Log: slog.New(slog.DiscardHandler), Workers: 1, SweepInterval: time.Hour,
 	})
 	go func() { done <- serve.Run(ctx) }()
 	assert.Eventually(t, func() bool {
 		a, b := om.Run(t, fqn, ended), om.Run(t, fqn, lost)
-		return a != nil && a.State == "failed" && b.State == "failed"
+		_, err := kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("configmaps"), namespace, identity.LedgerName)
+		return a != nil && a.State == "failed" && b.State == "failed" && err == nil
 	}, hang, 10*time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)

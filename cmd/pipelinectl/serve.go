@@ -42,7 +42,7 @@ func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
 	log := slog.New(slog.NewJSONHandler(s.err, nil))
 	log.Info("starting", "version", version.String(), "namespace", c.namespace, "openmetadata", c.om.URL())
 	err = reconcile.New(reconcile.Options{
-		Kube: c.kube, Metadata: objects, Reader: reader, Server: c.om, Namespace: c.namespace, Secrets: c.pipelines.SecretValues, Log: log,
+		Kube: c.kube, Metadata: objects, Reader: reader, Server: c.om, Namespace: c.namespace, Origin: c.pipelines.Origin, Secrets: c.pipelines.SecretValues, Log: log,
 		Workers: cmd.Workers, SweepInterval: cmd.SweepInterval, SweepAge: cmd.SweepAge,
 	}).Run(ctx)
 	log.Info("stopped")

@@ -36,6 +36,8 @@ const (
 	AnnotationDeleteRequested = "pipelines.openmetadata.org/delete-requested"
 	// AnnotationUndone is on an object for a moment, to give it another version.
 	AnnotationUndone = "pipelines.openmetadata.org/undone"
+	// AnnotationOrigin is the Origin of the runs that the ConfigMap LedgerName has: a copy in another cluster says nothing.
+	AnnotationOrigin = "pipelines.openmetadata.org/origin"
 )
 
 const (
@@ -62,7 +64,7 @@ const (
 	EnvPreviousSecret = "previousConfigSecret"
 	// EnvConfigFingerprint says which of the two belongs to EnvConfig.
 	EnvConfigFingerprint = "configFingerprint"
-	EnvPodName        = "podName"
+	EnvPodName           = "podName"
 	// EnvGracePeriod is the pod's terminationGracePeriodSeconds: what the preStop hook has.
 	EnvGracePeriod = "terminationGracePeriodSeconds"
 )

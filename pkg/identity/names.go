@@ -123,3 +123,7 @@ func Hash(fqn string) string {
 	sum := sha256.Sum256([]byte(fqn))
 	return hex.EncodeToString(sum[:])[:hashLength]
 }
+
+// LedgerName is the ConfigMap in which pipelinectl serve remembers the runs of its namespace that have not ended: by their ids,
+// the fully qualified names of their pipelines.
+const LedgerName = "pipelinectl-runs"

@@ -56,6 +56,9 @@ type Client struct {
 	// sidecar is SidecarAlways or SidecarNever once the cluster was asked; sidecarMu guards it.
 	sidecarMu sync.Mutex
 	sidecar   SidecarMode
+	// origin is the namespace's once the cluster was asked; originMu guards it.
+	originMu sync.Mutex
+	origin   identity.Origin
 	// conflicts is how long a deploy waits before it tries again; transient how often, and after how long, a call is repeated
 	// that failed for a reason that may pass.
 	conflicts, transient wait.Backoff

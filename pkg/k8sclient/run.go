@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,7 +54,7 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if c.om == nil {
 		return nil, fmt.Errorf("run pipeline %s: %w", fqn, ErrNoServer)
 	}
-	runID := uuid.NewString()
+	runID := c.newRunID(ctx)
 	own, err := c.overridden(ctx, configMap, pipeline, names, runID, options)
 	if err != nil {
 		return nil, err

@@ -53,6 +53,8 @@ type Options struct {
 	Server   *omapi.Client
 	// Namespace is where the pipelines run.
 	Namespace string
+	// Origin is what ids of runs tell of the namespace; empty where that is not known.
+	Origin func(ctx context.Context) (identity.Origin, error)
 	// Secrets are the values that must not be shown of the logs of a pipeline's runs.
 	Secrets func(ctx context.Context, fqn string) ([]string, error)
 	Log     *slog.Logger
@@ -75,6 +77,9 @@ type Reconciler struct {
 	watchErrors map[string]error
 	// swept are the pipelines whose records were looked at once; only the sweep has it.
 	swept map[string]bool
+	// leftAlone are the runs of which it was said that they are; only the sweep has it.
+	leftAlone map[string]bool
+	ledger    *ledger
 
 	syncTimeout, unknownRetry, sweepTimeout time.Duration
 }
@@ -88,6 +93,8 @@ func New(options Options) *Reconciler {
 		runs:         map[types.UID]*run{},
 		watchErrors:  map[string]error{},
 		swept:        map[string]bool{},
+		leftAlone:    map[string]bool{},
+		ledger:       newLedger(options),
 		syncTimeout:  syncTimeout,
 		unknownRetry: unknownRetry,
 		sweepTimeout: max(options.SweepInterval, leastSweepTime),
@@ -125,6 +132,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		handled[watch.kind] = registration.HasSynced
 	}
 	factory.StartWithContext(ctx)
+	wg.Go(func() { r.ledger.run(ctx) })
 	// It asks by itself what it needs, so it does not wait for the watches.
 	wg.Go(func() { wait.UntilWithContext(ctx, r.sweep, r.SweepInterval) })
 	if err := r.awaitSync(ctx, handled); err != nil || ctx.Err() != nil {
@@ -337,9 +345,14 @@ func (r *Reconciler) unknown(uid types.UID, known *run, err error) (again time.D
 func (r *Reconciler) forget(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known, ok := r.runs[uid]; ok && known.jobGone {
+	known, ok := r.runs[uid]
+	if !ok {
+		return
+	}
+	r.ledger.remove(report.RunIDOf(known.job))
+	if known.jobGone {
 		delete(r.runs, uid)
-	} else if ok {
+	} else {
 		known.verified = true
 	}
 }

@@ -31,6 +31,9 @@ import (
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
+// here is the origin of the runs of the tests' namespace.
+const here = identity.Origin("0123456789ab")
+
 const (
 	namespace = "pipelines"
 	jobName   = "om-job-nightly-0190b0a0"
@@ -80,7 +83,7 @@ type world struct {
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	t.Helper()
 	server := omtest.Start(t, openmetadata.Options{})
-	w := &world{Server: server, kube: fake.NewClientset(objects...), client: server.Client(t), runID: uuid.NewString()}
+	w := &world{Server: server, kube: fake.NewClientset(objects...), client: server.Client(t), runID: identity.NewRunID(here)}
 	w.fqn = server.Pipeline(t, "svc", "nightly")
 	return w
 }
@@ -91,10 +94,11 @@ func (w *world) reconciler(t *testing.T) (*Reconciler, *logged) {
 	var log logged
 	r := New(Options{
 		Kube: w.kube, Metadata: punctual{metadataOf(w.kube)}, Reader: cluster{w.kube}, Server: w.client, Namespace: namespace, Workers: 2,
+		Origin:  func(context.Context) (identity.Origin, error) { return here, nil },
 		Secrets: func(context.Context, string) ([]string, error) { return nil, nil },
 		Log:     slog.New(slog.NewTextHandler(&log, nil)), SweepInterval: 50 * time.Millisecond, SweepAge: time.Minute,
 	})
-	r.unknownRetry, r.syncTimeout = 100*time.Millisecond, hang
+	r.unknownRetry, r.syncTimeout, r.ledger.delay = 100*time.Millisecond, hang, time.Millisecond
 	t.Cleanup(r.queue.ShutDown) // One that never ran has not ended it itself.
 	return r, &log
 }

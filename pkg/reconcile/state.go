@@ -41,6 +41,9 @@ func (r *Reconciler) reconcile(ctx context.Context, known, seen *run) (time.Dura
 	if outcome := seen.outcome(); outcome.Final() {
 		return r.end(ctx, known, seen, outcome)
 	}
+	if id := report.RunIDOf(seen.job); !r.tellsOrigin(ctx, id) {
+		r.ledger.add(id, seen.fqn())
+	}
 	return r.progress(ctx, known, seen)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -41,7 +42,8 @@ type openRun struct {
 }
 
 // sweep looks at the records of all deployed pipelines. It ends those of runs that go on in OpenMetadata, but have neither
-// a Job nor a pod; those that contradict a Job which has decided, it has reported again.
+// a Job nor a pod, if they are known to be of this namespace: a pipeline may be deployed in another one too, or in another
+// cluster, or still be run by Airflow. Records that contradict a Job which has decided, it has reported again.
 func (r *Reconciler) sweep(ctx context.Context) {
 	// What hangs must not keep the next sweep from being made.
 	ctx, cancel := context.WithTimeout(ctx, r.sweepTimeout)
@@ -58,7 +60,11 @@ func (r *Reconciler) sweep(ctx context.Context) {
 	if err != nil {
 		r.Log.Error("not all runs could be looked at", "error", err)
 	}
-	if len(open) == 0 || ctx.Err() != nil {
+	if err := r.ledger.load(ctx); err != nil {
+		r.Log.Error("which runs are of this namespace is not known from before", "error", err)
+	}
+	remembered := r.ledger.remembered()
+	if len(open) == 0 && len(remembered) == 0 || ctx.Err() != nil {
 		return
 	}
 	// After the records: a Job is made after its run's record is.
@@ -67,14 +73,62 @@ func (r *Reconciler) sweep(ctx context.Context) {
 		r.Log.Error("runs without a Job are not looked for", "error", err)
 		return
 	}
+	open = slices.DeleteFunc(open, func(run openRun) bool { return there[run.id] })
+	unknown := map[string]bool{}
 	for _, run := range open {
-		if !there[run.id] {
-			r.endLost(ctx, run)
+		if _, ok := remembered[run.id]; !ok && !r.tellsOrigin(ctx, run.id) {
+			unknown[run.id] = true
+			r.leave(run)
+		} else if r.endLost(ctx, run) == nil {
+			r.ledger.remove(run.id)
+		}
+		delete(remembered, run.id)
+	}
+	r.leftAlone = unknown
+	r.endRemembered(ctx, remembered, there, pipelines)
+}
+
+// endRemembered ends runs that an earlier process saw, and that are not among the latest of a deployed pipeline that go on.
+func (r *Reconciler) endRemembered(ctx context.Context, remembered map[string]string, there map[string]bool, pipelines []metav1.PartialObjectMetadata) {
+	for id, fqn := range remembered {
+		if there[id] || ctx.Err() != nil {
+			continue
+		}
+		err := r.endLost(ctx, openRun{fqn: fqn, id: id})
+		deployed := slices.ContainsFunc(pipelines, func(p metav1.PartialObjectMetadata) bool { return p.Annotations[identity.AnnotationFQN] == fqn })
+		// One that OpenMetadata does not know may come back, unless it is deleted here too.
+		if err == nil || errors.Is(err, omapi.ErrNotFound) && !deployed {
+			r.ledger.remove(id)
 		}
 	}
 }
 
-func (r *Reconciler) endLost(ctx context.Context, run openRun) {
+// tellsOrigin says that a run's id tells that the run is of this namespace.
+func (r *Reconciler) tellsOrigin(ctx context.Context, id string) bool {
+	told := identity.OriginOfRun(id)
+	if told == "" {
+		return false
+	}
+	here, err := r.Origin(ctx)
+	if err != nil {
+		r.Log.Error("which runs are of this namespace is not known", "error", err)
+	}
+	return told == here
+}
+
+// leave says once of a run that it is left as it is.
+func (r *Reconciler) leave(run openRun) {
+	if r.leftAlone[run.id] {
+		return
+	}
+	why := "its id does not tell where it was started, and no Job of it was seen here"
+	if identity.OriginOfRun(run.id) != "" {
+		why = "it was started in another namespace or cluster"
+	}
+	r.Log.Info("a run without a Job is left as it is: it is not of this namespace, or not known to be", "pipeline", run.fqn, "runId", run.id, "why", why)
+}
+
+func (r *Reconciler) endLost(ctx context.Context, run openRun) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	log := r.Log.With("pipeline", run.fqn, "runId", run.id)
@@ -87,6 +141,7 @@ func (r *Reconciler) endLost(ctx context.Context, run openRun) {
 	case result.Written:
 		log.Info("a run without a Job is ended", "state", result.State)
 	}
+	return err
 }
 
 // openRuns are runs of the pipelines that are queued or running, and not just about to get their Job.
@@ -110,7 +165,7 @@ func (r *Reconciler) openRuns(ctx context.Context, pipelines []metav1.PartialObj
 		err := r.eachRecord(ctx, fqn, func(record *omapi.PipelineStatus) {
 			if known, ok := ended[record.RunID]; ok {
 				r.recheck(&known, record)
-			} else if r.isOpen(record, pipelines[i].CreationTimestamp.Time) {
+			} else if r.isOpen(ctx, record, pipelines[i].CreationTimestamp.Time) {
 				open = append(open, openRun{fqn: fqn, id: record.RunID, timestamp: record.Timestamp})
 			}
 		})
@@ -146,10 +201,12 @@ func (r *Reconciler) eachRecord(ctx context.Context, fqn string, look func(*omap
 	})
 }
 
-// isOpen leaves out what is older than the deployment: it is of whoever ran the pipeline before.
-func (r *Reconciler) isOpen(record *omapi.PipelineStatus, deployed time.Time) bool {
+// isOpen leaves out what is older than the deployment, unless it is known to be of this namespace: it is of whoever ran the
+// pipeline before.
+func (r *Reconciler) isOpen(ctx context.Context, record *omapi.PipelineStatus, deployed time.Time) bool {
 	began := time.UnixMilli(record.Timestamp)
-	return record.RunID != "" && !record.State.Terminal() && began.After(deployed) && time.Since(began) > r.SweepAge
+	return record.RunID != "" && !record.State.Terminal() && time.Since(began) > r.SweepAge &&
+		(began.After(deployed) || r.tellsOrigin(ctx, record.RunID))
 }
 
 // endedRuns are the runs by their id whose end is reported and whose Job is still there.

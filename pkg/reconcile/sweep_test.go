@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
@@ -31,7 +30,7 @@ func deployed(fqn string) *corev1.ConfigMap {
 // put writes the record of another run.
 func (w *world) put(t *testing.T, state omapi.PipelineState, timestamp int64) string {
 	t.Helper()
-	id := uuid.NewString()
+	id := identity.NewRunID(here)
 	require.NoError(t, w.client.PutStatus(t.Context(), w.fqn, &omapi.PipelineStatus{RunID: id, State: state, Timestamp: timestamp, StartDate: timestamp}))
 	return id
 }
