@@ -78,6 +78,10 @@ test-openmetadata: ## Run the contract test against a server: OPENMETADATA_URL=h
 	@: $${OPENMETADATA_URL:?give the address of a server, with /api} $${OPENMETADATA_TOKEN:?give the token of an admin: the ingestion bot may not change a display name, which two cases do}
 	go test -count=1 -run Contract ./test/openmetadata/...
 
+.PHONY: generate
+generate: ## Read anew which fields OpenMetadata's schemas mark as passwords, from the ingestion package.
+	@test/images/generate.sh
+
 .PHONY: lint
 lint: ## Run the linters.
 	go run $(GOLANGCI_LINT) run ./...

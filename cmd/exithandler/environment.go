@@ -62,7 +62,7 @@ func readEnvironment(environ []string, reporter string) *environment {
 	config, overlay, err := mergedConfig(vars)
 	env.configProblem = err
 	// The configuration may have come whole, without an overlay.
-	_, whole := workflow.Split(config)
+	_, whole := workflow.Rules{}.Split(config)
 	env.secrets = slices.Concat(overlay.Values(), whole.Values())
 	env.server = workflow.Connection(config)
 	env.server.UserAgent = "exithandler/" + version.Short() + " (" + reporter + ")"
@@ -71,7 +71,7 @@ func readEnvironment(environ []string, reporter string) *environment {
 	}
 	for name, value := range vars {
 		// The user's own variables, which the Secret may hold.
-		if !slices.Contains(identity.Variables(), name) && workflow.Sensitive(name, value) {
+		if !slices.Contains(identity.Variables(), name) && (workflow.Rules{}).Variable(name, value) != "" {
 			env.secrets = append(env.secrets, value)
 		}
 	}

@@ -352,8 +352,8 @@ func TestConnectionForPods(t *testing.T) {
 		},
 		"CA": {
 			reason: "a certificate authority of one's own, where the pods have it",
-			args:   []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=validate", "--set", "sslConfig=/etc/ca/ca.pem"},
-			want:   []string{`"verifySSL": "validate"`, `"caCertificate": "/etc/ca/ca.pem"`},
+			args:   []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=validate", "--set", "sslConfig=/etc/ca/ca.pem", "--openmetadata-token", "x", "--show-secrets"},
+			want:   []string{`"verifySSL": "validate"`, `sslConfig/caCertificate": "/etc/ca/ca.pem"`},
 		},
 		"Insecure": {reason: "for a try", args: []string{"--openmetadata-url", "https://om/api", "--set", "verifySSL=ignore"}, want: []string{`"verifySSL": "ignore"`}, lack: []string{"sslConfig"}},
 		"Local":    {reason: "a pod reaches itself there", args: []string{"--openmetadata-url", "http://localhost:8585/api"}, want: []string{`"hostPort": "http://localhost:8585/api"`}, warning: "http://localhost:8585/api is this machine"},

@@ -67,9 +67,10 @@ type Config struct {
 	Volumes           []corev1.Volume
 	VolumeMounts      []corev1.VolumeMount
 
-	// SecretKeys are names of fields and variables whose values are kept in the Secret, with all that is below them, beside
-	// those that are known to be secret.
-	SecretKeys []string
+	// SecretKeys are fields and variables whose values are kept in the Secret, with all that is below them, beside those that
+	// are known to be secret. PublicKeys are not kept there, though their names or values look secret. Both are names, or JSON
+	// pointers as Explain gives them.
+	SecretKeys, PublicKeys []string
 
 	// RevisionHistoryLimit is how many earlier configurations of a pipeline are kept to roll back to.
 	RevisionHistoryLimit int32
@@ -187,6 +188,7 @@ func (c *Config) validate() problems {
 			p.addf("priorityClassName", "%q is not a priority class's name: %s", c.PriorityClassName, strings.Join(messages, "; "))
 		}
 	}
+	c.validateSecrets(&p)
 	c.validateImages(&p)
 	c.validateServer(&p)
 	if modes := []SidecarMode{SidecarAuto, SidecarAlways, SidecarNever}; !slices.Contains(modes, c.Sidecar) {

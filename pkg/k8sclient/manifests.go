@@ -84,7 +84,7 @@ func halves(config *Config, full workflow.Config, pipeline *omapi.IngestionPipel
 	if err := checkSize(full, pipeline); err != nil {
 		return "", "", err
 	}
-	split, secrets := workflow.Split(full, config.SecretKeys...)
+	split, secrets := config.secretRules().Split(full)
 	if public, err = split.YAML(); err != nil {
 		return "", "", err
 	}
@@ -405,8 +405,7 @@ func extraVariables(config *Config, secret string) []corev1.EnvVar {
 }
 
 func isSecretVariable(config *Config, variable corev1.EnvVar) bool {
-	secret := workflow.Sensitive(variable.Name, variable.Value) || workflow.Named(variable.Name, config.SecretKeys)
-	return variable.ValueFrom == nil && variable.Value != "" && secret
+	return variable.ValueFrom == nil && config.secretRules().Variable(variable.Name, variable.Value) != ""
 }
 
 // variableKey is the Secret's key for a variable of the user's.
@@ -456,7 +455,7 @@ func objectMeta(config *Config, pipeline *omapi.IngestionPipeline, name string) 
 func entityJSON(config *Config, pipeline *omapi.IngestionPipeline) (string, error) {
 	stripped := *pipeline
 	stripped.OpenMetadataServerConnection = nil
-	stripped.SourceConfig, _ = workflow.Split(pipeline.SourceConfig, config.SecretKeys...)
+	stripped.SourceConfig, _ = config.secretRules().Split(pipeline.SourceConfig)
 	data, err := json.Marshal(&stripped)
 	if err != nil {
 		return "", fmt.Errorf("encode pipeline %s: %w", pipeline.FQN(), err)

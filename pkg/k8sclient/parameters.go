@@ -146,6 +146,7 @@ func parameters() []parameter {
 		field("podLabels", "team=data", func(c *Config) *map[string]string { return &c.PodLabels }, parsePairs),
 		secret(field("extraEnvVars", "HTTP_PROXY:http://proxy:3128,NO_PROXY:localhost", func(c *Config) *[]corev1.EnvVar { return &c.ExtraEnvVars }, parseVariables)),
 		field("secretKeys", "tenantId,customHeaders", func(c *Config) *[]string { return &c.SecretKeys }, parseNames),
+		field("publicKeys", "publicKey,tokenLabel", func(c *Config) *[]string { return &c.PublicKeys }, parseNames),
 		field("volumes", `[{"name":"ca","secret":{"secretName":"trino-ca"}}]`, func(c *Config) *[]corev1.Volume { return &c.Volumes }, parseList[corev1.Volume]),
 		field("volumeMounts", `[{"name":"ca","mountPath":"/etc/ca"}]`, func(c *Config) *[]corev1.VolumeMount { return &c.VolumeMounts }, parseList[corev1.VolumeMount]),
 		field("kubeconfigPath", "/etc/kubeconfig", func(c *Config) *string { return &c.KubeconfigPath }, parseAs[string]),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -30,6 +31,10 @@ func secretInput() map[string]any {
 		"repository":   "https://hunter-user@git.example/x.git",
 		"list":         []any{map[string]any{"password": "hunter-list"}},
 		"header":       "Bearer hunter-bearer",
+		"jaas":         `x.PlainLoginModule required username="u" password="hunter-jaas";`,
+		"dsn":          "host=h password='hunter-libpq'",
+		"extraConfig":  map[string]any{"fs.azure.account.key.acc.dfs.core.windows.net": "hunter-abfs", "client.secret.acc": "hunter-oauth"},
+		"authType":     map[string]any{"jwt": "hunter-jwt"},
 		"houseNumber":  "hunter-house",
 	}
 }
@@ -37,7 +42,7 @@ func secretInput() map[string]any {
 // TestNoSecretLeaves looks for each secret of the input in every object but the Secrets, and in every result.
 func TestNoSecretLeaves(t *testing.T) {
 	t.Parallel()
-	const secrets = 15 // With the token and the variable.
+	const secrets = 20 // With the token and the variable.
 	cases := map[string]struct {
 		reason string
 		edit   func(*omapi.IngestionPipeline)
@@ -117,6 +122,105 @@ func TestLogsHideOldSecrets(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, w.client.Logs(t.Context(), testFQN, LogOptions{}, &out))
 	assert.Equal(t, "<redacted> and <redacted>\n", out.String())
+}
+
+// TestNoPasswordOfTheSchemas renders a pipeline with a value in every field that OpenMetadata's schemas mark as a password, and looks
+// for it in what is not the Secret.
+func TestNoPasswordOfTheSchemas(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../workflow/testdata/passwords.json")
+	require.NoError(t, err)
+	var list struct {
+		Fields []struct {
+			Model, Name string
+			Parents     []string
+		}
+	}
+	require.NoError(t, json.Unmarshal(data, &list))
+	const sentinel = "SENTINEL"
+	models := map[string]any{}
+	count := 1 // The variable.
+	for _, field := range list.Fields {
+		model, _ := models[field.Model].(map[string]any)
+		if model == nil {
+			model = map[string]any{}
+			models[field.Model] = model
+		}
+		for _, parent := range append(field.Parents, "connectionConfig") {
+			if field.Name == "clientId" && parent == "connectionConfig" {
+				continue // It is a password in one place only.
+			}
+			fields, _ := model[parent].(map[string]any)
+			if fields == nil {
+				fields = map[string]any{}
+				model[parent] = fields
+			}
+			if fields[field.Name] == nil {
+				fields[field.Name] = sentinel
+				count++
+			}
+		}
+	}
+	config := DefaultConfig()
+	config.ExtraEnvVars = []corev1.EnvVar{{Name: "DATABASE_URL", Value: "postgres://me:" + sentinel + "@h/x"}}
+	pipeline := newPipeline(func(p *omapi.IngestionPipeline) {
+		p.PipelineType = omapi.PipelineApplication
+		p.SourceConfig = map[string]any{"config": map[string]any{"sourcePythonClass": "a.B", "appConfig": models}}
+	})
+	objects, err := NewObjects(&config, pipeline, nil)
+	require.NoError(t, err)
+	found, err := Explain(&config, pipeline, nil)
+	require.NoError(t, err)
+	for what, object := range map[string]any{
+		"ConfigMap": objects.ConfigMap, "CronJob": objects.CronJob, "Job": NewJob(&config, pipeline, "1b4e28ba-2fa1-41d2-883f-0016d3cca427", 1), "explanation": found,
+	} {
+		text, err := json.Marshal(object)
+		require.NoError(t, err)
+		assert.NotContains(t, string(text), sentinel, what)
+	}
+	secrets := 0
+	for _, value := range objects.Secret.Data {
+		secrets += strings.Count(string(value), sentinel)
+	}
+	assert.Equal(t, count, secrets)
+	assert.Equal(t, count+1, len(found), "with the token") //nolint:testifylint // The list of all helps nobody.
+}
+
+// TestSecretParameters: what cannot be, is said before anything is done.
+func TestSecretParameters(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		edit   func(*Config)
+		err    string
+	}{
+		"Password":   {reason: "the schemas' passwords stay secret", edit: func(c *Config) { c.PublicKeys = []string{"api_key"} }, err: "publicKeys"},
+		"Both":       {reason: "it is one or the other", edit: func(c *Config) { c.PublicKeys, c.SecretKeys = []string{"houseNo"}, []string{"HOUSE_NO"} }, err: "publicKeys"},
+		"Annotation": {reason: "it stands in the pod", edit: func(c *Config) { c.PodAnnotations = map[string]string{"x": "Bearer SENTINEL"} }, err: "podAnnotations"},
+		"Vault": {reason: "its annotations speak of secrets and hold none", edit: func(c *Config) {
+			c.PodAnnotations = map[string]string{
+				"vault.hashicorp.com/agent-inject-secret-db": "database/creds/x", "vault.hashicorp.com/agent-inject-token": "true",
+				"vault.hashicorp.com/agent-inject-template-db": `{{ with secret "x" }}postgres://{{ .Data.username }}:{{ .Data.password }}@h/x{{ end }}`,
+			}
+		}},
+		"Public": {reason: "the user knows better", edit: func(c *Config) {
+			c.PodAnnotations, c.PublicKeys = map[string]string{"x": "Bearer SENTINEL"}, []string{"x"}
+		}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := DefaultConfig()
+			tc.edit(&config)
+			err := config.Validate()
+			if tc.err == "" {
+				require.NoError(t, err, tc.reason)
+				return
+			}
+			require.ErrorContains(t, err, tc.err, tc.reason)
+			assert.NotContains(t, err.Error(), "SENTINEL")
+		})
+	}
 }
 
 func TestDeployRefusesMasks(t *testing.T) {

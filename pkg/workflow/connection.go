@@ -1,7 +1,6 @@
 package workflow
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -50,14 +49,9 @@ func headers(given map[string]any) map[string]string {
 	}
 	out := make(map[string]string, len(given))
 	for name, value := range given {
-		if value == nil {
-			continue
+		if value != nil {
+			out[name] = asPrinted(value)
 		}
-		text, err := number(value)
-		if err != nil {
-			text = fmt.Sprint(value)
-		}
-		out[name] = text
 	}
 	return out
 }

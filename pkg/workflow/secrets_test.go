@@ -61,7 +61,7 @@ func TestSplitAndMerge(t *testing.T) {
 			t.Parallel()
 			config, err := Parse(tc.config)
 			require.NoError(t, err)
-			public, overlay := Split(config, "houseNumber", "parts")
+			public, overlay := Rules{Secret: []string{"houseNumber", "parts"}}.Split(config)
 			assert.Equal(t, tc.want, overlay, tc.reason)
 
 			text, err := public.YAML()
@@ -91,7 +91,7 @@ func TestMergeNamesWhatIsMissing(t *testing.T) {
 func TestWholeNumbers(t *testing.T) {
 	t.Parallel()
 	config := Config{"resultLimit": 1000000.0, "ratio": 0.5, "password": 1234567890.0, "list": []any{3000000.0}}
-	public, overlay := Split(config)
+	public, overlay := Rules{}.Split(config)
 	text, err := public.YAML()
 	require.NoError(t, err)
 	assert.Equal(t, `{
@@ -107,70 +107,6 @@ func TestWholeNumbers(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "{\n  \"/password\": 1234567890\n}\n", text)
 	assert.Equal(t, []string{"1234567890"}, overlay.Values(), "as it is printed, so that it is found in a log")
-}
-
-func TestSensitive(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct {
-		reason string
-		yes    []string
-		no     []string
-	}{
-		"Variables": {
-			reason: "names of variables have separators",
-			yes:    []string{"AWS_SECRET_ACCESS_KEY", "DJANGO_SECRET_KEY", "SSH_PRIVATE_KEY", "DB_PASSWORD", "api-key", "DB_PWD", "GITHUB_PAT", "PAT"},
-			no:     []string{"secretsManagerProvider", "TOKEN_URI", "KEYBOARD", "AWS_REGION", "PWD", "OLDPWD", "PATH", "COMPAT", "CLASSPATH"},
-		},
-		"Fields": {
-			reason: "names of OpenMetadata's schemas",
-			yes: []string{
-				"sslKey", "accountKey", "sharedKey", "encryptionKey", "privateKeyPassphrase", "snowflakePrivatekeyPassphrase", "jwtToken", "awsSessionToken", "clientSecret",
-				"authorization", "slackWebhook", "webhookUrl", "githubPat", "dbPwd", "sasToken", "connectionString",
-			},
-			no: []string{
-				"awsAccessKeyId", "privateKeyId", "keyPath", "sslMode", "sslCA", "caCertificatePath", "primaryKey", "partitionKey", "keyspace", "tokenEndpoint", "format",
-				"path", "httpPath", "authProvider", "sourcePythonClass", "databases", "stageFileLocation", "includeTags",
-			},
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for _, key := range tc.yes {
-				assert.True(t, Sensitive(key, "value"), "%s: %s", key, tc.reason)
-			}
-			for _, key := range tc.no {
-				assert.False(t, Sensitive(key, "value"), "%s: %s", key, tc.reason)
-			}
-		})
-	}
-}
-
-func TestSensitiveTexts(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]bool{
-		"-----BEGIN RSA PRIVATE KEY-----\nMIIE":                               true,
-		"Bearer eyJhbGciOi":                                                   true,
-		"postgres://me:pw@db/x":                                               true,
-		"https://ghp_abc@github.com/x.git":                                    true,
-		"https://hooks.slack.com/services/T0/B0/x":                            true,
-		"https://acme.webhook.office.com/webhookb2/x":                         true,
-		"https://x.blob.core.windows.net/c?sv=1&sig=abc":                      true,
-		"https://x/y?access_token=abc":                                        true,
-		"DefaultEndpointsProtocol=https;AccountName=a;AccountKey=b":           true,
-		"jdbc:sqlserver://h;databaseName=d;password=pw":                       true,
-		"https://openmetadata.example.com/api":                                false,
-		"https://x/y?sort=asc&limit=10":                                       false,
-		"https://x/y?email=a@b":                                               false,
-		"mysql.example.com:3306":                                              false,
-		"/etc/ca/ca.pem":                                                      false,
-		"^(orders|token)$":                                                    false,
-		"a bearer of news":                                                    false,
-		"signature of the table: x = y":                                       false,
-		"org.openmetadata.service.clients.pipeline.k8s.K8sPipelineClient.key": false,
-	} {
-		assert.Equal(t, want, Sensitive("value", text), text)
-	}
 }
 
 func TestCheckMasks(t *testing.T) {
