@@ -341,6 +341,10 @@ func (s *apiServer) collection(w http.ResponseWriter, req *http.Request, resourc
 		refuse(w, apierrors.NewBadRequest(fmt.Sprint(err)))
 		return
 	}
+	if req.URL.Query().Get("dryRun") != "" {
+		reply(w, http.StatusCreated, o)
+		return
+	}
 	created, err := s.create(resource, o, req.URL.Query().Get("fieldManager"))
 	finish(w, http.StatusCreated, created, err)
 }

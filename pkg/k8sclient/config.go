@@ -43,6 +43,8 @@ type Config struct {
 	ImagePullSecrets   []string
 	ServiceAccountName string
 	Resources          corev1.ResourceRequirements
+	// SidecarResources are those of the sidecar, and of the init container that brings the exithandler binary.
+	SidecarResources corev1.ResourceRequirements
 	// Seconds, as in the Job and CronJob that they are written to.
 	TTLSecondsAfterFinished       int32
 	ActiveDeadlineSeconds         int64
@@ -120,6 +122,10 @@ func DefaultConfig() Config {
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi")},
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("4Gi")},
 		},
+		SidecarResources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
+		},
 		TTLSecondsAfterFinished:       7 * 24 * 3600,
 		ActiveDeadlineSeconds:         2 * 3600,
 		BackoffLimit:                  3,
@@ -131,12 +137,18 @@ func DefaultConfig() Config {
 		RunAsGroup:                    new(int64(1000)),
 		FSGroup:                       new(int64(1000)),
 		RunAsNonRoot:                  true,
+		SeccompProfile:                defaultSeccomp(),
 		RevisionHistoryLimit:          5,
 		Enabled:                       true,
 		VerifySSL:                     omapi.VerifyNoSSL,
 		AuthProvider:                  "openmetadata",
 		IngestionIPInfoEnabled:        true,
 	}
+}
+
+// defaultSeccomp is what Pod Security's level "restricted" asks for; it is the profile that most runtimes have by default.
+func defaultSeccomp() *corev1.SeccompProfile {
+	return &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
 }
 
 // problems collects what is wrong, each with the name of its parameter.
@@ -362,18 +374,33 @@ func (c *Config) validateNumbers(p *problems) {
 }
 
 func (c *Config) validateResources(p *problems) {
-	for name, request := range c.Resources.Requests {
-		if limit, ok := c.Resources.Limits[name]; ok && request.Cmp(limit) > 0 {
-			p.addf("resources", "requests.%s %s is more than limits.%s %s", name, request.String(), name, limit.String())
+	validateRequirements(p, "resources", c.Resources)
+	validateRequirements(p, "sidecarResources", c.SidecarResources)
+	for name, least := range leastSidecar() {
+		if limit, ok := c.SidecarResources.Limits[name]; ok && limit.Cmp(least) < 0 {
+			p.addf("sidecarResources", "limits.%s %s is less than %s, with which exithandler could not report", name, limit.String(), least.String())
 		}
 	}
-	for parameter, list := range map[string]corev1.ResourceList{"resources.requests": c.Resources.Requests, "resources.limits": c.Resources.Limits} {
+}
+
+// leastSidecar are the least limits with which exithandler works: a report takes 10 to 17 MiB, and 10 ms of CPU.
+func leastSidecar() corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("20m"), corev1.ResourceMemory: resource.MustParse("32Mi")}
+}
+
+func validateRequirements(p *problems, parameter string, given corev1.ResourceRequirements) {
+	for name, request := range given.Requests {
+		if limit, ok := given.Limits[name]; ok && request.Cmp(limit) > 0 {
+			p.addf(parameter, "requests.%s %s is more than limits.%s %s", name, request.String(), name, limit.String())
+		}
+	}
+	for part, list := range map[string]corev1.ResourceList{parameter + ".requests": given.Requests, parameter + ".limits": given.Limits} {
 		for name, quantity := range list {
 			if quantity.Sign() < 0 {
-				p.addf(parameter, "%s: %s is less than 0", name, quantity.String())
+				p.addf(part, "%s: %s is less than 0", name, quantity.String())
 			}
 			if !isResource(name) {
-				p.addf(parameter, "%q is not a resource of a container; it has cpu, memory, ephemeral-storage, hugepages-SIZE, and others with a domain, such as nvidia.com/gpu", name)
+				p.addf(part, "%q is not a resource of a container; it has cpu, memory, ephemeral-storage, hugepages-SIZE, and others with a domain, such as nvidia.com/gpu", name)
 			}
 		}
 	}

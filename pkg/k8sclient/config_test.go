@@ -144,6 +144,15 @@ func TestLoadConfigTakes(t *testing.T) {
 				c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse("8Gi")
 			},
 		},
+		"Sidecar": {
+			reason: "a LimitRange may want more of every container, or nobody a limit", file: "sidecarResources: {requests: {memory: 128Mi}, limits: {memory: 128Mi, cpu: null}}\nseccompProfile: none\n",
+			want: func(c *Config) {
+				c.SidecarResources.Requests[corev1.ResourceMemory] = resource.MustParse("128Mi")
+				c.SidecarResources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")}
+				c.SeccompProfile = nil
+			},
+		},
+		"SeccompEmpty": {reason: "an empty value is as if it were not set", file: "seccompProfile: ''\n", want: func(*Config) {}},
 		"NoUser": {
 			reason: "a cluster that chooses the user, such as OpenShift, needs none",
 			file:   "runAsUser: null\nrunAsGroup: ''\nnamespace: null\n",
@@ -189,7 +198,7 @@ func TestDefaultConfig(t *testing.T) {
 		"ttlSecondsAfterFinished": "604800", "activeDeadlineSeconds": "7200", "backoffLimit": "3", "startingDeadlineSeconds": "60",
 		"successfulJobsHistoryLimit": "3", "failedJobsHistoryLimit": "3", "terminationGracePeriodSeconds": "60",
 		"nodeSelector": "null", "podAnnotations": "null", "runAsUser": "1000", "runAsGroup": "1000", "fsGroup": "1000", "runAsNonRoot": "true",
-		"seccompProfile": "null", "extraEnvVars": "null", "tolerations": "null", "enabled": "true", "metadataApiEndpoint": `""`, "verifySSL": `"no-ssl"`,
+		"seccompProfile": `{"type":"RuntimeDefault"}`, "extraEnvVars": "null", "tolerations": "null", "enabled": "true", "metadataApiEndpoint": `""`, "verifySSL": `"no-ssl"`,
 		"hostIp": `""`, "ingestionIpInfoEnabled": "true", "authProvider": `"openmetadata"`,
 	} {
 		assert.Equal(t, want, got[name], name)
@@ -295,6 +304,8 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"Image":         {reason: "it would be found out when a node pulls it", file: "ingestionImage: http://registry/image\nexitHandlerImage: 'a:1:2'\n", want: []string{`ingestionImage: "http://registry/image" is not an image`, `exitHandlerImage: "a:1:2" is not an image`}},
 		"LongNamespace": {reason: "it has 63 characters at most", file: "namespace: " + strings.Repeat("a", 64) + "\n", want: []string{"must be no more than 63"}},
 		"HistoryLimits": {reason: "the API server would refuse the CronJob", file: "successfulJobsHistoryLimit: -1\nfailedJobsHistoryLimit: -1\n", want: []string{"successfulJobsHistoryLimit: -1 is less than 0", "failedJobsHistoryLimit: -1 is less than 0"}},
+		"SidecarSmall":  {reason: "it could not report", file: "sidecarResources: {limits: {memory: 16Mi, cpu: 10m}}\n", want: []string{"sidecarResources: limits.memory 16Mi is less than 32Mi", "limits.cpu 10m is less than 20m"}},
+		"SidecarOver":   {reason: "the API server would refuse the pod", file: "sidecarResources: {requests: {memory: 128Mi}}\n", want: []string{"sidecarResources: requests.memory 128Mi is more than limits.memory 64Mi"}},
 		"Seccomp":       {reason: "the types are told", file: "seccompProfile: Default\n", want: []string{`seccompProfile: "Default" is not one of RuntimeDefault, Localhost, Unconfined`}},
 		"SeccompPath":   {reason: "it is below the kubelet's folder", file: "seccompProfile: 'Localhost:../x'\n", want: []string{`localhostProfile "../x" is not a path below`}},
 		"SeccompNoPath": {reason: "the kubelet has to know which", file: "seccompProfile: Localhost\n", want: []string{"type Localhost needs localhostProfile"}},

@@ -48,12 +48,13 @@ type Health struct {
 // Health asks all that a pipeline needs. It is no error that something is unhealthy: the checks say so.
 func (c *Client) Health(ctx context.Context) *Health {
 	out := &Health{Namespace: c.config.Namespace}
-	groups := make([][]Check, 4)
+	groups := make([][]Check, 5)
 	var wg sync.WaitGroup
 	wg.Go(func() { groups[0] = c.checkAPI(ctx, out) })
 	wg.Go(func() { groups[1] = []Check{c.checkNamespace(ctx), c.checkServiceAccount(ctx), c.checkImage()} })
 	wg.Go(func() { groups[2] = c.checkPermissions(ctx) })
-	wg.Go(func() { groups[3] = c.checkOpenMetadata(ctx, out) })
+	wg.Go(func() { groups[3] = c.checkAdmission(ctx) })
+	wg.Go(func() { groups[4] = c.checkOpenMetadata(ctx, out) })
 	wg.Wait()
 	out.Healthy = true
 	for _, group := range groups {
@@ -132,7 +133,10 @@ type permission struct {
 	optional bool
 }
 
-const verbGet = "get"
+const (
+	verbGet    = "get"
+	verbCreate = "create"
+)
 
 // permissions are all that this package asks of the API; deploy/ has a Role with them.
 func permissions() []permission {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -54,7 +55,16 @@ func TestHealth(t *testing.T) {
 			t.Helper()
 			w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: 503})
 		}, check: "openmetadata", state: CheckFailed, detail: "answered 503"},
-		"NoServer": {reason: "a server that embeds this may have none", edit: func(_ *testing.T, w *world) { w.client.om = nil }, check: "openmetadata", state: CheckFailed, detail: "no OpenMetadata server is configured"},
+		"Admission":      {reason: "nothing is refused", check: "admission of pods", state: CheckOK, detail: "let in"},
+		"PodSecurity":    {reason: "no run could start", edit: refusePods(http.StatusForbidden, `pods "x" is forbidden: violates PodSecurity "restricted:latest": seccompProfile`), check: "admission of pods", state: CheckFailed, detail: `violates PodSecurity "restricted:latest"`},
+		"LimitRange":     {reason: "no run could start", edit: refusePods(http.StatusForbidden, `pods "x" is forbidden: minimum memory usage per Container is 128Mi, but request is 32Mi`), check: "admission of pods", state: CheckFailed, detail: "minimum memory usage"},
+		"Quota":          {reason: "it passes when others have ended", edit: refusePods(http.StatusForbidden, `pods "x" is forbidden: exceeded quota: small`), check: "admission of pods", state: CheckWarning, detail: "exceeded quota"},
+		"PodsForbidden":  {reason: "who may not create pods cannot try one", edit: refusePods(http.StatusForbidden, `pods is forbidden: User "x" cannot create resource "pods" in API group ""`), check: "admission of pods", state: CheckWarning, detail: "creating pods is not allowed"},
+		"PodsLackCreate": {reason: "so it is known beforehand", edit: func(_ *testing.T, w *world) { w.kube.lacking = []string{"create pods"} }, check: "admission of pods", state: CheckWarning, detail: "creating pods is not allowed"},
+		"NoDryRun":       {reason: "a webhook with effects is not tried", edit: refusePods(http.StatusBadRequest, `admission webhook "x" does not support dry run`), check: "admission of pods", state: CheckWarning, detail: "does not support dry run"},
+		"AdmissionAway":  {reason: "what was not tried is not known", edit: refusePods(http.StatusServiceUnavailable, "the server is tired"), check: "admission of pods", state: CheckWarning, detail: "the server is tired"},
+		"AdmissionOfJob": {reason: "Jobs are checked too", check: "admission of jobs", state: CheckOK, detail: "let in"},
+		"NoServer":       {reason: "a server that embeds this may have none", edit: func(_ *testing.T, w *world) { w.client.om = nil }, check: "openmetadata", state: CheckFailed, detail: "no OpenMetadata server is configured"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -77,6 +87,19 @@ func TestHealth(t *testing.T) {
 			assert.Contains(t, found[0].Detail, tc.detail, tc.reason)
 			assert.Equal(t, tc.state == CheckOK, found[0].Advice == "", "what to do is told")
 			assert.Equal(t, !failed, health.Healthy)
+		})
+	}
+}
+
+func refusePods(code int32, message string) func(*testing.T, *world) {
+	return func(_ *testing.T, w *world) {
+		w.client.transient.Duration = time.Millisecond
+		w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+			if req.Method != http.MethodPost || !strings.HasSuffix(req.URL.Path, "/pods") || req.URL.Query().Get("dryRun") == "" {
+				return nil
+			}
+			reasons := map[int32]metav1.StatusReason{http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusBadRequest: metav1.StatusReasonBadRequest, http.StatusServiceUnavailable: metav1.StatusReasonServiceUnavailable}
+			return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reasons[code], Message: message}}
 		})
 	}
 }

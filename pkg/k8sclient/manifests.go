@@ -11,7 +11,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -354,7 +353,6 @@ func installExitHandler(config *Config, spec *corev1.PodSpec) {
 	mount := toolsMount()
 	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: toolsVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts, mount)
-	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("32Mi")}
 	spec.InitContainers = append(spec.InitContainers, corev1.Container{
 		Name:            "install-exithandler",
 		Image:           config.ExitHandlerImage,
@@ -362,7 +360,7 @@ func installExitHandler(config *Config, spec *corev1.PodSpec) {
 		Command:         []string{"/exithandler", "install", toolsPath},
 		VolumeMounts:    []corev1.VolumeMount{mount},
 		// A namespace's quota may demand them of every container.
-		Resources:       corev1.ResourceRequirements{Requests: small, Limits: small},
+		Resources:       config.SidecarResources,
 		SecurityContext: containerSecurity(config, true),
 	})
 }
@@ -384,10 +382,7 @@ func addSidecar(config *Config, spec *corev1.PodSpec, env []corev1.EnvVar) {
 		Env:             slices.Clone(env),
 		RestartPolicy:   &always,
 		VolumeMounts:    mounts,
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
-		},
+		Resources:       config.SidecarResources,
 		SecurityContext: containerSecurity(config, true),
 	})
 }

@@ -71,7 +71,8 @@ func quantity(name, example string, resourceName corev1.ResourceName, list func(
 func requests(c *Config) *corev1.ResourceList { return &c.Resources.Requests }
 func limits(c *Config) *corev1.ResourceList   { return &c.Resources.Limits }
 
-func setResources(c *Config, value any) error {
+// setResources changes what the value names.
+func setResources(resources *corev1.ResourceRequirements, value any) error {
 	if text, ok := value.(string); ok {
 		parsed, err := parseEmbedded(text, func(v any) (any, error) { return v, nil })
 		if err != nil {
@@ -87,9 +88,9 @@ func setResources(c *Config, value any) error {
 		var list *corev1.ResourceList
 		switch key {
 		case "requests":
-			list = &c.Resources.Requests
+			list = &resources.Requests
 		case "limits":
-			list = &c.Resources.Limits
+			list = &resources.Limits
 		default:
 			return fmt.Errorf("has %q; it has requests and limits", key)
 		}
@@ -118,7 +119,11 @@ func parameters() []parameter {
 		field("serviceAccountName", "openmetadata-ingestion", func(c *Config) *string { return &c.ServiceAccountName }, parseAs[string]),
 		{
 			name: "resources", env: "K8S_RESOURCES", example: `{"requests":{"cpu":"500m"},"limits":{"memory":"4Gi"}}`,
-			set: setResources, get: func(c *Config) any { return c.Resources },
+			set: func(c *Config, value any) error { return setResources(&c.Resources, value) }, get: func(c *Config) any { return c.Resources },
+		},
+		{
+			name: "sidecarResources", env: "K8S_SIDECAR_RESOURCES", example: `{"requests":{"memory":"64Mi"},"limits":{"memory":"64Mi"}}`,
+			set: func(c *Config, value any) error { return setResources(&c.SidecarResources, value) }, get: func(c *Config) any { return c.SidecarResources },
 		},
 		quantity("resources.requests.cpu", "500m", corev1.ResourceCPU, requests),
 		quantity("resources.requests.memory", "1Gi", corev1.ResourceMemory, requests),

@@ -83,6 +83,13 @@ func (c *Client) jobClient() resourceClient {
 	}
 }
 
+func (c *Client) podClient() resourceClient {
+	return resourceClient{
+		kind: "Pod", resource: "pods", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient,
+		newObject: func() object { return &corev1.Pod{} }, newList: func() runtime.Object { return &corev1.PodList{} },
+	}
+}
+
 func (r resourceClient) get(ctx context.Context, name string) (object, error) {
 	out := r.newObject()
 	err := r.retried(ctx, func() error {

@@ -197,11 +197,13 @@ func parseVariable(entry any) (corev1.EnvVar, error) {
 	return variable, err
 }
 
-// parseSeccomp takes a type, "Localhost:PATH", or Kubernetes' SeccompProfile.
+// parseSeccomp takes a type, "Localhost:PATH", Kubernetes' SeccompProfile, or "none" to leave it to the cluster.
 func parseSeccomp(value any) (*corev1.SeccompProfile, error) {
 	text, ok := value.(string)
 	switch {
 	case value == nil, ok && strings.TrimSpace(text) == "":
+		return defaultSeccomp(), nil
+	case ok && strings.EqualFold(strings.TrimSpace(text), "none"):
 		return nil, nil //nolint:nilnil // Nil is the value: the cluster decides.
 	case !ok, strings.HasPrefix(text, "{"):
 		profile, err := parseObject[corev1.SeccompProfile](value)
