@@ -213,7 +213,8 @@ func (r reader) Events(ctx context.Context, _, _ string) ([]corev1.Event, error)
 	return list.Items, err
 }
 
-// TestServeRole: one run that failed, of a kind whose runs have Secrets of their own, one that is lost, and one that goes on.
+// TestServeRole: one run that failed, of a kind whose runs have Secrets of their own, one that is lost, one that goes on, and one
+// that was stopped and whose Job is suspended.
 func TestServeRole(t *testing.T) {
 	t.Parallel()
 	om := omtest.Start(t, openmetadata.Options{})
@@ -237,7 +238,11 @@ func TestServeRole(t *testing.T) {
 	}}
 	running := &batchv1.Job{ObjectMeta: meta("scheduled")}
 	running.UID, running.Labels = types.UID(uuid.NewString()), map[string]string{identity.LabelPipeline: "nightly"}
-	kube := fake.NewClientset(job, attempt, configMap, running)
+	stopped := &batchv1.Job{ObjectMeta: meta("stopped"), Spec: batchv1.JobSpec{Suspend: new(true)}}
+	stopped.UID = "stopped"
+	stopped.Annotations = map[string]string{identity.AnnotationFQN: fqn, identity.AnnotationStopRequested: "2026-01-02T03:04:05Z"}
+	stopped.Labels = map[string]string{identity.LabelPipeline: "nightly", identity.LabelRunID: uuid.NewString()}
+	kube := fake.NewClientset(job, stopped, running, attempt, configMap)
 	metadata := metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
 	metadata.PrependReactor("list", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		list := &metav1.List{}
@@ -257,8 +262,9 @@ func TestServeRole(t *testing.T) {
 	go func() { done <- serve.Run(ctx) }()
 	assert.Eventually(t, func() bool {
 		a, b := om.Run(t, fqn, ended), om.Run(t, fqn, lost)
+		c := om.Run(t, fqn, stopped.Labels[identity.LabelRunID])
 		_, err := kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("configmaps"), namespace, identity.LedgerName)
-		return a != nil && a.State == "failed" && b.State == "failed" && err == nil
+		return a != nil && a.State == "failed" && b.State == "failed" && c != nil && c.State == "stopped" && err == nil
 	}, hang, 10*time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)

@@ -31,7 +31,7 @@ func hook(ctx context.Context, environ []string) int {
 		log.Error("the run's state is not reported", "error", err)
 		return exitError
 	case result.State == "":
-		log.Info("the run is not decided, its sidecar goes on watching")
+		log.Info("the run's state is left to whoever sees its process end")
 	default:
 		log.Info("the run's state is reported", "state", result.State, "written", result.Written)
 	}
@@ -87,10 +87,12 @@ func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.
 			}
 		})
 		sight := report.SightOf(run, h.podName)
-		if sight.Inside && run.Job != nil && !report.OutcomeOf(run.Job).Final() && diagnostics.IsSidecar(sight.Pod, identity.SidecarName) {
-			return report.Finding{} // It sees the end itself.
-		}
 		outcome := sight.Outcome()
+		if _, ended := sight.Main(); sight.Inside && !ended && (diagnostics.IsSidecar(sight.Pod, identity.SidecarName) || outcome == report.Stopped) {
+			// A process that was told to stop may still write how it ended: its own word stands, and no other may be there
+			// before. The sidecar sees that end; without one, pipelinectl kill, which waits for it, or pipelinectl serve.
+			return report.Finding{}
+		}
 		if outcome == "" {
 			outcome = h.hinted(sight)
 		}

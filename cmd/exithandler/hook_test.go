@@ -167,10 +167,6 @@ func TestHookReports(t *testing.T) {
 			reason: "Kubernetes ends the run, and says why", kube: kubernetes(newJob(condition(batchv1.JobFailureTarget, batchv1.JobReasonDeadlineExceeded))),
 			before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryDeadlineExceeded,
 		},
-		"Killed": {
-			reason: "a person ends the run", kube: kubernetes(newJob(func(job *batchv1.Job) { job.Annotations[identity.AnnotationStopRequested] = "2026-01-02T03:04:05Z" })),
-			before: omapi.StateRunning, want: omapi.StateStopped, cause: diagnostics.CategoryKilled,
-		},
 		"JobDeleted": {
 			reason: "no retry will come", kube: kubernetes(newJob(func(job *batchv1.Job) { job.DeletionTimestamp = new(metav1.Now()) })),
 			before: omapi.StateRunning, want: omapi.StateFailed, cause: diagnostics.CategoryDeleted,
@@ -249,6 +245,46 @@ func TestHookReports(t *testing.T) {
 			if tc.cause != "" {
 				assert.Contains(t, string(run.Rows[0]), "Reported by: preStop hook of pod p")
 			}
+		})
+	}
+}
+
+// TestHookLeavesAnEndToWhoSeesIt: nobody writes a final state that the process itself may still contradict.
+func TestHookLeavesAnEndToWhoSeesIt(t *testing.T) {
+	stopped := newJob(func(job *batchv1.Job) { job.Annotations[identity.AnnotationStopRequested] = "2026-01-02T03:04:05Z" })
+	failed := newJob(condition(batchv1.JobFailureTarget, batchv1.JobReasonDeadlineExceeded))
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
+	cases := map[string]struct {
+		reason  string
+		job     *batchv1.Job
+		sidecar bool
+		state   corev1.ContainerState
+		want    omapi.PipelineState
+	}{
+		"Stopped":          {reason: "the command waits for the process and reports", job: stopped, state: running, want: omapi.StateRunning},
+		"StoppedSidecar":   {reason: "the sidecar sees the process end", job: stopped, sidecar: true, state: running, want: omapi.StateRunning},
+		"StoppedAndEnded":  {reason: "nothing can come after it", job: stopped, sidecar: true, state: ended(143), want: omapi.StateStopped},
+		"Deadline":         {reason: "there is nobody else in the pod", job: failed, state: running, want: omapi.StateFailed},
+		"DeadlineSidecar":  {reason: "the sidecar sees the process end", job: failed, sidecar: true, state: running, want: omapi.StateRunning},
+		"JobDeleted":       {reason: "as of a deadline", state: running, want: omapi.StateFailed},
+		"JobDeletedBeside": {reason: "as of a deadline", sidecar: true, state: running, want: omapi.StateRunning},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			api := newPodAPI(tc.job)
+			api.pod.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Name: testJob, Controller: new(true)}}
+			if tc.sidecar {
+				api.pod.Spec.InitContainers = []corev1.Container{{Name: identity.SidecarName, RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
+			}
+			api.set(tc.state, new(metav1.NewTime(time.Now().Add(time.Minute))))
+			inCluster(t, api.mux)
+			server := omtest.Start(t, openmetadata.Options{})
+			server.Pipeline(t, "svc", "nightly")
+			record := &omapi.PipelineStatus{RunID: testRunID, State: omapi.StateRunning, Timestamp: testTimestamp, StartDate: testTimestamp}
+			require.NoError(t, server.Client(t).PutStatus(t.Context(), "svc.nightly", record))
+			_, log, err := reported(t, variablesOf(server, server.Token), patience)
+			require.NoError(t, err, log)
+			assert.Equal(t, string(tc.want), server.Run(t, "svc.nightly", testRunID).State, tc.reason)
 		})
 	}
 }

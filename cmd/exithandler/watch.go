@@ -24,8 +24,10 @@ const (
 	// toldWithin is how long after its SIGTERM, which comes when the main container has ended, the sidecar waits for the
 	// API to say how.
 	toldWithin = 5 * time.Second
-	// deletedReserve is what is left of a pod's deletion when the sidecar reports what it knows by then.
-	deletedReserve = 4 * time.Second
+	// deletedSlack is how long after a deleted pod's grace period the sidecar waits to see how the main container ended. By
+	// then the kubelet has killed that one, and leaves the sidecar 2 s. Not sooner: a process that has ignored its SIGTERM may
+	// still write how it ended, and no other final state may stand there before.
+	deletedSlack = 500 * time.Millisecond
 	// longestPause is the most between two watches of the pod.
 	longestPause = 5 * time.Second
 )
@@ -102,7 +104,7 @@ func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 			states++
 			if deleted := pod.DeletionTimestamp; deleted != nil {
 				// With its grace period everything of the pod ends; it may be made shorter.
-				deletion.Reset(time.Until(deleted.Add(-deletedReserve)))
+				deletion.Reset(time.Until(deleted.Add(deletedSlack)))
 			}
 			seen = pod
 			_, ended := diagnostics.MainEnded(pod)

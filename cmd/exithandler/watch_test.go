@@ -44,9 +44,12 @@ type podAPI struct {
 func newPodAPI(job *batchv1.Job) *podAPI {
 	a := &podAPI{mux: http.NewServeMux(), changed: make(chan struct{})}
 	a.pod = corev1.Pod{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "p", ResourceVersion: "1", Labels: map[string]string{batchv1.JobNameLabel: testJob}},
-		Status:     corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: identity.ContainerName}}},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "p", UID: "p", ResourceVersion: "1", Labels: map[string]string{batchv1.JobNameLabel: testJob},
+			Finalizers: []string{batchv1.JobTrackingFinalizer},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: identity.ContainerName}}},
 	}
 	a.set(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, nil)
 	const namespaced = "/api/v1/namespaces/pipelines/"
@@ -119,9 +122,11 @@ func TestWatch(t *testing.T) {
 		before omapi.PipelineState
 		drop   bool
 		end    corev1.ContainerState
-		want   string
-		cause  diagnostics.Category
-		step   string
+		// released says that the pod is deleted, and does not count.
+		released bool
+		want     string
+		cause    diagnostics.Category
+		step     string
 	}{
 		"Silent":    {reason: "the process died and said nothing", job: newJob(noRetries), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Unwritten": {reason: "every write of the workflow was refused", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
@@ -131,6 +136,8 @@ func TestWatch(t *testing.T) {
 		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Scheduled": {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
 		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Suspended": {reason: "the Job was suspended, and resumed by now", job: newJob(noRetries), before: omapi.StateFailed, end: ended(143), released: true, want: "running", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName + ": p"},
+		"Preempted": {reason: "even what the workflow calls a success is done again", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), released: true, want: "running", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName + ": p"},
 		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
 	}
 	for name, tc := range cases {
@@ -160,7 +167,14 @@ func TestWatch(t *testing.T) {
 				}, patience, 10*time.Millisecond, "the record is there before the process starts, with the Job's timestamp")
 			}
 			require.Eventually(t, func() bool { api.mu.Lock(); defer api.mu.Unlock(); return api.watches > 0 }, patience, 10*time.Millisecond)
-			api.set(tc.end, nil)
+			var deleted *metav1.Time
+			if tc.released {
+				deleted = new(metav1.NewTime(time.Now().Add(time.Minute)))
+				api.mu.Lock()
+				api.pod.Finalizers = nil
+				api.mu.Unlock()
+			}
+			api.set(tc.end, deleted)
 			require.Eventually(t, func() bool {
 				run := server.Run(t, "svc.nightly", testRunID)
 				return run != nil && run.State == tc.want
@@ -370,7 +384,7 @@ func TestAwaitEnd(t *testing.T) {
 			watch: func(func()) func(context.Context, int, func(*corev1.Pod) bool) error {
 				return func(ctx context.Context, _ int, changed func(*corev1.Pod) bool) error {
 					changed(inTime(time.Hour))
-					changed(inTime(deletedReserve + 100*time.Millisecond))
+					changed(inTime(100 * time.Millisecond))
 					<-ctx.Done()
 					return ctx.Err()
 				}

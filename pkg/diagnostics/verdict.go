@@ -32,8 +32,15 @@ const (
 	CategoryUnschedulable        Category = "Unschedulable"
 	CategoryQuotaOrAdmission     Category = "QuotaOrAdmission"
 	CategoryApplicationError     Category = "ApplicationError"
-	CategoryUnknown              Category = "Unknown"
+	// CategoryNotStarted: the command that was starting the run was interrupted.
+	CategoryNotStarted Category = "NotStarted"
+	// CategorySuspended: the Job was suspended while the attempt ran, as Kueue does it for a run of a higher priority.
+	CategorySuspended Category = "Suspended"
+	CategoryUnknown   Category = "Unknown"
 )
+
+// TextNotStarted is why a run has failed that was interrupted while it was started.
+const TextNotStarted = "the command that was starting the run was interrupted; the run did not start"
 
 const (
 	reasonOOMKilled = "OOMKilled"
@@ -79,6 +86,9 @@ func (r *Run) judgeJob() (Verdict, bool) {
 	}
 	if at := r.Job.Annotations[identity.AnnotationStopRequested]; at != "" {
 		return Verdict{CategoryKilled, fmt.Sprintf("Job %s was stopped by a person at %s", r.JobName, at), "run the pipeline again when wanted"}, true
+	}
+	if r.Job.Labels[identity.LabelStart] == identity.StartInterrupted {
+		return Verdict{CategoryNotStarted, TextNotStarted, "run the pipeline again when wanted"}, true
 	}
 	for _, condition := range r.Job.Status.Conditions {
 		if condition.Status != corev1.ConditionTrue {
@@ -199,6 +209,9 @@ func (r *Run) JudgeAttempt(attempt int) Verdict {
 			return v
 		}
 	}
+	if taken && r.suspendedSince(pod) {
+		return Verdict{CategorySuspended, fmt.Sprintf("Job %s was suspended, and pod %s was ended for that", r.JobName, pod.Name), "nothing to do: the run goes on in another pod when the Job is resumed"}
+	}
 	if v, ok := judgeTaken(pod); ok {
 		return v
 	}
@@ -209,6 +222,16 @@ func (r *Run) JudgeAttempt(attempt int) Verdict {
 		return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s, container %s runs", pod.Name, pod.Phase, main.Name), "see the log for what it does"}
 	}
 	return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s", pod.Name, pod.Phase), "see the events and the log"}
+}
+
+// suspendedSince says that the Job was suspended after the pod was made, and has deleted it.
+func (r *Run) suspendedSince(pod *Pod) bool {
+	if r.Job == nil || pod.Deleted == nil || pod.Disruption != "" {
+		return false
+	}
+	return slices.ContainsFunc(r.Job.Status.Conditions, func(condition batchv1.JobCondition) bool {
+		return condition.Type == batchv1.JobSuspended && condition.LastTransitionTime.After(pod.Created)
+	})
 }
 
 // judgeTaken is for a pod that was taken away while it ran.

@@ -14,6 +14,17 @@ const (
 )
 
 const (
+	// LabelStart is on the Job of an on-demand run that has not been started yet: StartPending between the steps of the
+	// command that starts it, StartInterrupted when the run will never start.
+	LabelStart       = "pipelines.openmetadata.org/start"
+	StartPending     = "pending"
+	StartInterrupted = "interrupted"
+
+	// LabelQueue is Kueue's: the queue that admits a Job, by resuming it.
+	LabelQueue = "kueue.x-k8s.io/queue-name"
+)
+
+const (
 	// AnnotationFQN is the pipeline's fully qualified name, on every object: a label cannot hold it.
 	AnnotationFQN = "pipelines.openmetadata.org/fqn"
 	// AnnotationTimestamp is the timestamp of the run's record in milliseconds, on the Job: every reporter

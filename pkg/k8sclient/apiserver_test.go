@@ -146,6 +146,9 @@ func (s *apiServer) store(key string, o object) {
 			cronJob.Generation = was.Generation + 1
 		}
 	}
+	if job, ok := o.(*batchv1.Job); ok {
+		s.control(job)
+	}
 	o.SetResourceVersion(strconv.Itoa(s.version))
 	s.objects[key] = o
 	if owners := o.GetOwnerReferences(); len(owners) > 0 && !slices.ContainsFunc(owners, s.exists) {
@@ -161,6 +164,25 @@ func (s *apiServer) exists(owner metav1.OwnerReference) bool {
 		}
 	}
 	return false
+}
+
+// control does what the Job's controller does with a Job whose time is over as soon as it starts. It needs the lock.
+func (s *apiServer) control(job *batchv1.Job) {
+	over := job.Spec.ActiveDeadlineSeconds != nil && *job.Spec.ActiveDeadlineSeconds == 0
+	if !over || job.Spec.Suspend != nil && *job.Spec.Suspend || len(job.Status.Conditions) > 0 {
+		return
+	}
+	conditions := []batchv1.JobConditionType{batchv1.JobFailureTarget}
+	ends := func(o object) bool {
+		pod, ok := o.(*corev1.Pod)
+		return ok && pod.Labels[batchv1.ControllerUidLabel] == string(job.UID) && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Values(s.objects)), ends) {
+		conditions = append(conditions, batchv1.JobFailed)
+	}
+	for _, kind := range conditions {
+		job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: batchv1.JobReasonDeadlineExceeded})
+	}
 }
 
 // names are those of all objects.
@@ -404,7 +426,11 @@ func (s *apiServer) one(w http.ResponseWriter, req *http.Request, resource, name
 	case live == nil:
 		refuse(w, apierrors.NewNotFound(group, name))
 	case req.Method == http.MethodPatch:
-		patched, err := mergePatch(live, body(req))
+		patch := jsonpatch.MergePatch
+		if req.Header.Get("Content-Type") == string(types.JSONPatchType) {
+			patch = jsonPatch
+		}
+		patched, err := patchWith(patch, live, body(req))
 		if err == nil && patched.GetUID() != live.GetUID() {
 			err = apierrors.NewConflict(group, name, fmt.Errorf("the UID is %s", live.GetUID()))
 		}
@@ -530,12 +556,25 @@ func sameContent(a, b object) bool {
 	return equality.Semantic.DeepEqual(plain(a), plain(b))
 }
 
-func mergePatch(live object, patch []byte) (object, error) {
+// jsonPatch applies a JSON patch; one that fails a test of its own is invalid.
+func jsonPatch(document, operations []byte) ([]byte, error) {
+	patch, err := jsonpatch.DecodePatch(operations)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	patched, err := patch.Apply(document)
+	if err != nil {
+		return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	}
+	return patched, nil
+}
+
+func patchWith(apply func(document, patch []byte) ([]byte, error), live object, patch []byte) (object, error) {
 	before, err := json.Marshal(live)
 	if err != nil {
 		return nil, err
 	}
-	after, err := jsonpatch.MergePatch(before, patch)
+	after, err := apply(before, patch)
 	if err != nil {
 		return nil, err
 	}

@@ -64,8 +64,10 @@ type Client struct {
 	conflicts, transient wait.Backoff
 	// grace is how long a write that was sent is waited for when its caller gives up, settle how long an object that is
 	// another's, or not there, may become otherwise.
-	grace, settle  time.Duration
-	killReserve    time.Duration
+	grace, settle time.Duration
+	killReserve   time.Duration
+	// undoTimeout bounds the way back of a run that could not be started.
+	undoTimeout    time.Duration
 	followPatience time.Duration
 }
 
@@ -80,7 +82,7 @@ func New(kube kubernetes.Interface, om *omapi.Client, config Config) (*Client, e
 	transient := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 4, Jitter: 0.2, Steps: attempts}
 	return &Client{
 		kube: kube, om: om, config: config, conflicts: conflicts, transient: transient, grace: writeGrace, settle: settleTime,
-		killReserve: killReserve, followPatience: followPatience,
+		killReserve: killReserve, undoTimeout: undoTimeout, followPatience: followPatience,
 	}, nil
 }
 
@@ -290,7 +292,11 @@ func (c *Client) namesLeft(ctx context.Context, fqn string) (identity.ObjectName
 
 // jobs lists the pipeline's Jobs, those of its CronJob too.
 func (c *Client) jobs(ctx context.Context, fqn string, names identity.ObjectNames) ([]batchv1.Job, error) {
-	list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pipelineSelector(names)})
+	return c.jobsBy(ctx, fqn, metav1.ListOptions{LabelSelector: pipelineSelector(names)})
+}
+
+func (c *Client) jobsBy(ctx context.Context, fqn string, options metav1.ListOptions) ([]batchv1.Job, error) {
+	list, err := c.kube.BatchV1().Jobs(c.config.Namespace).List(ctx, options)
 	if err != nil {
 		return nil, c.failed("list the Jobs of pipeline "+fqn, err)
 	}

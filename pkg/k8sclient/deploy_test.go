@@ -48,7 +48,7 @@ func newTestClient(t *testing.T, server *apiServer, edits ...func(*Config)) *Cli
 
 // hurry makes a client wait for less long than it would for a real server.
 func hurry(client *Client) {
-	client.transient.Duration = time.Millisecond
+	client.transient.Duration, client.undoTimeout = time.Millisecond, 3*time.Second
 	client.grace, client.settle = 50*time.Millisecond, 50*time.Millisecond
 }
 

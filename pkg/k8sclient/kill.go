@@ -1,6 +1,7 @@
 package k8sclient
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +13,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
@@ -41,10 +41,12 @@ type KillResult struct {
 }
 
 // Kill ends the runs of a pipeline, or the one that is named, and returns when their pods have ended and their records
-// are final. ErrNothingToKill where no run is there that has not ended.
+// are final. ErrNothingToKill if there is no run that has not ended, and none of which an earlier kill has not seen the end.
 //
-// The Job is marked and suspended, not deleted: its controller then deletes the pods with their grace period, so that
-// their preStop hook finds the Job and reports why. The Job goes last.
+// One write marks the Job and ends its time: its controller then deletes the pods with their grace period, so that their
+// preStop hook finds the Job and reads why, and fails the Job, so that the schedule goes on. Nothing more is needed for
+// that: whatever interrupts a kill after it, pipelinectl serve or another kill writes what is missing of the record, and the
+// Job is removed by its time to live. Here the Job is deleted at the end.
 func (c *Client) Kill(ctx context.Context, fqn, runID string) ([]KillResult, error) {
 	names, err := c.namesLeft(ctx, fqn)
 	if err != nil {
@@ -58,7 +60,14 @@ func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectName
 	if err != nil {
 		return nil, err
 	}
-	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool { return finished(&job) || runID != "" && report.RunIDOf(&job) != runID })
+	if runID == "" && (c.om != nil || force) {
+		if err := c.finishStarts(ctx, fqn, jobs); err != nil && !force {
+			return nil, err
+		}
+	}
+	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool {
+		return report.Abandoned(&job) || finished(&job) && !report.StopRequested(&job) || runID != "" && report.RunIDOf(&job) != runID
+	})
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%w: pipeline %s has none in namespace %s that has not ended", ErrNothingToKill, fqn, c.config.Namespace)
 	}
@@ -105,7 +114,7 @@ func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job, 
 	state, err := c.reportKilled(ctx, job, force)
 	// A pipeline that OpenMetadata does not know any more has no record.
 	if err != nil && !errors.Is(err, omapi.ErrNotFound) {
-		err = fmt.Errorf("the pods of run %s have ended, but its record is not final: %w", result.RunID, err)
+		err = fmt.Errorf("run %s has ended, but OpenMetadata could not be told, and its record is not final: %w; pipelinectl serve tells it, or kill the run again when OpenMetadata takes it", result.RunID, err)
 		if !force {
 			return nil, err
 		}
@@ -133,16 +142,26 @@ func (c *Client) reportKilled(ctx context.Context, job *batchv1.Job, force bool)
 	return reported.State, err
 }
 
-// stop marks and suspends in one write: no pod may end before its hook can read why. The Job becomes what it is then.
+// stop marks the Job as stopped by a person and ends its time, in one write: no pod may end before its hook can read why,
+// and nothing else is needed for the Job to fail, also if it was suspended, or is about to be started. The Job becomes what
+// it is then.
 func (c *Client) stop(ctx context.Context, job *batchv1.Job) error {
+	at := cmp.Or(job.Annotations[identity.AnnotationStopRequested], time.Now().UTC().Format(time.RFC3339))
+	if finished(job) {
+		return nil
+	}
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"annotations": map[string]string{identity.AnnotationStopRequested: time.Now().UTC().Format(time.RFC3339)}},
-		"spec":     map[string]any{"suspend": true},
+		"metadata": map[string]any{
+			"annotations": map[string]string{identity.AnnotationStopRequested: at},
+			"labels":      map[string]any{identity.LabelStart: nil},
+		},
+		"spec": map[string]any{"suspend": false, "activeDeadlineSeconds": 0},
 	})
 	if err != nil {
 		return fmt.Errorf("encode the patch of Job %s: %w", job.Name, err)
 	}
-	stopped, err := c.kube.BatchV1().Jobs(c.config.Namespace).Patch(ctx, job.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+	found, err := c.jobClient().patch(ctx, job.Name, types.MergePatchType, patch)
+	stopped, _ := found.(*batchv1.Job)
 	switch {
 	case err == nil:
 		*job = *stopped
@@ -155,11 +174,21 @@ func (c *Client) stop(ctx context.Context, job *batchv1.Job) error {
 func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	const interval = 200 * time.Millisecond
 	var (
-		left   []string
-		unread error
+		left    []string
+		unread  error
+		stopped bool
 	)
 	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
-		pods, err := c.podsOf(ctx, job)
+		var (
+			pods []corev1.Pod
+			err  error
+		)
+		if !stopped {
+			stopped, err = c.controllerStopped(ctx, job)
+		}
+		if err == nil {
+			pods, err = c.podsOf(ctx, job)
+		}
 		if diagnostics.Denied(err) {
 			return false, err
 		}
@@ -176,7 +205,7 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 				left = append(left, pods[i].Name)
 			}
 		}
-		return len(left) == 0, nil
+		return stopped && len(left) == 0, nil
 	})
 	if !wait.Interrupted(err) {
 		return err
@@ -185,7 +214,34 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	if !errors.Is(err, errStuck) {
 		err = fmt.Errorf("it has been told to stop, but is not waited for any longer; kill it again to see it end: %w", err)
 	}
-	return c.failed("kill Job "+job.Name, fmt.Errorf("pods %v: %w", left, errors.Join(err, unread)))
+	what := fmt.Sprintf("pods %v", left)
+	if len(left) == 0 {
+		what = "its controller has not ended it"
+	}
+	return c.failed("kill Job "+job.Name, fmt.Errorf("%s: %w", what, errors.Join(err, unread)))
+}
+
+// controllerStopped says that the Job's controller makes no pods any more. Without that, one that it was about to make might
+// come yet.
+func (c *Client) controllerStopped(ctx context.Context, job *batchv1.Job) (bool, error) {
+	found, err := c.jobClient().get(ctx, job.Name)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	now, _ := found.(*batchv1.Job)
+	for _, condition := range now.Status.Conditions {
+		switch condition.Type {
+		case batchv1.JobFailureTarget, batchv1.JobFailed, batchv1.JobSuccessCriteriaMet, batchv1.JobComplete, batchv1.JobSuspended:
+			// Kueue suspends a Job again that was not its to run.
+			if condition.Status == corev1.ConditionTrue && (condition.Type != batchv1.JobSuspended || report.Suspended(now)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 func finished(job *batchv1.Job) bool {

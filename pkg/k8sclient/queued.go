@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
@@ -77,13 +78,30 @@ func (c *Client) waiting(ctx context.Context, job *batchv1.Job) (started bool, r
 	if len(pods) > 0 {
 		return false, c.podReason(ctx, &pods[len(pods)-1]), nil
 	}
-	if job.Spec.Suspend != nil && *job.Spec.Suspend {
-		return false, "the Job is suspended", nil
+	if report.Suspended(job) {
+		return false, suspendedText(job), nil
 	}
 	if warning := c.newestWarning(ctx, job.UID); warning != "" {
 		return false, warning, nil // A quota, or an admission policy.
 	}
 	return false, "its pod is not made yet", nil
+}
+
+// suspendedText says what a suspended Job waits for.
+func suspendedText(job *batchv1.Job) string {
+	queue := job.Labels[identity.LabelQueue]
+	switch {
+	case report.StopRequested(job):
+		return fmt.Sprintf("it was stopped at %s, but its Job is suspended, and keeps the schedule from starting another run; end it: pipelinectl kill", job.Annotations[identity.AnnotationStopRequested])
+	case report.Abandoned(job):
+		return "the command that was starting it was interrupted; it does not start, and the next pipelinectl run, kill, deploy or delete of the pipeline, or pipelinectl serve, removes its Job"
+	case report.StartPending(job):
+		return "a command is starting it"
+	case queue != "":
+		return "suspended: waiting for admission by queue " + queue
+	default:
+		return "the Job is suspended"
+	}
 }
 
 func (c *Client) podReason(ctx context.Context, pod *corev1.Pod) string {

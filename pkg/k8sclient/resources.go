@@ -152,6 +152,19 @@ func (r resourceClient) apply(ctx context.Context, manager, name string, patch [
 	return out, code == http.StatusCreated, err
 }
 
+// patch changes an object. A repetition of a JSON patch whose answer was lost may be refused as invalid by its own tests.
+func (r resourceClient) patch(ctx context.Context, name string, kind types.PatchType, patch []byte) (object, error) {
+	out := r.newObject()
+	err := r.retried(ctx, func() error {
+		return r.rest.Patch(kind).Namespace(r.namespace).Resource(r.resource).Name(name).
+			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager}, scheme.ParameterCodec).Body(patch).Do(ctx).Into(out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // create may answer that the object is there already where it has just made it, and the answer was lost.
 func (r resourceClient) create(ctx context.Context, o object) (object, error) {
 	out := r.newObject()

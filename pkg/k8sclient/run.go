@@ -11,8 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
-	"github.com/pipelinectl/pipelinectl/pkg/omapi"
-	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
 // RunResult says which run was started.
@@ -31,9 +29,10 @@ type RunOptions struct {
 	Token string
 }
 
-// Run starts a deployed pipeline now. The record `queued` is written before the Job exists, so that the run is seen
-// whatever becomes of it; where the Job cannot be made, the record becomes failed with the cause. Where an error leaves open
-// whether it was made, the record stays queued, for whoever finds out.
+// Run starts a deployed pipeline now. Its Job is created first, as one that cannot run; then the record is written, queued;
+// then the Job is let run. A run of which any of it fails does not start, whatever of it takes effect late, and its record
+// is failed, with the cause. A command that is interrupted leaves the Job, from which the next one for the pipeline, or
+// pipelinectl serve, finishes that.
 func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunResult, error) {
 	configMap, names, err := c.configMap(ctx, fqn)
 	if err != nil {
@@ -54,26 +53,26 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if c.om == nil {
 		return nil, fmt.Errorf("run pipeline %s: %w", fqn, ErrNoServer)
 	}
+	left, err := c.startsLeft(ctx, fqn, names)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.finishStarts(ctx, fqn, left); err != nil {
+		return nil, fmt.Errorf("finish an earlier run that was interrupted: %w", err)
+	}
 	runID := c.newRunID(ctx)
 	own, err := c.overridden(ctx, configMap, pipeline, names, runID, options)
 	if err != nil {
 		return nil, err
 	}
-	timestamp, err := report.Queue(ctx, c.om, fqn, runID, time.Now().UnixMilli())
-	if err != nil {
-		return nil, err
-	}
-	job := NewJob(config, pipeline, runID, timestamp)
+	job := NewJob(config, pipeline, runID, time.Now().UnixMilli())
 	renameJob(job, identity.NamesOf(pipeline.Name, fqn), names)
 	keys.use(&job.Spec, names.Secret)
 	if own != nil {
 		useConfiguration(job, own.Name)
 	}
-	if err := c.createWithSecret(ctx, job, own); err != nil {
-		if _, left := errors.AsType[*jobLeftError](err); left {
-			return nil, err
-		}
-		return nil, errors.Join(err, c.recordNotStarted(ctx, fqn, runID, timestamp, err))
+	if err := c.newStart(fqn, runID, job, own).run(ctx); err != nil {
+		return nil, err
 	}
 	return &RunResult{FQN: fqn, RunID: runID, JobName: job.Name}, nil
 }
@@ -101,7 +100,7 @@ func (c *Client) checkVariables(ctx context.Context, fqn string, names identity.
 	return keys, nil
 }
 
-// createJob makes a run's Job. It answers an error only where the Job is not there, or a *jobLeftError.
+// createJob makes a run's Job. It answers an error only if the Job is not there, or a *jobLeftError.
 func (c *Client) createJob(ctx context.Context, job *batchv1.Job) (*batchv1.Job, error) {
 	created, err := c.jobClient().create(ctx, job)
 	if err == nil {
@@ -117,29 +116,12 @@ func (c *Client) createJob(ctx context.Context, job *batchv1.Job) (*batchv1.Job,
 	defer cancel()
 	existing, getErr := c.jobClient().get(ctx, job.Name)
 	switch {
-	case apierrors.IsNotFound(getErr):
-		return nil, err
 	case getErr != nil:
+		// Also if it is not there: the API server may still be at it.
 		return nil, &jobLeftError{job.Name, errors.Join(err, getErr)}
 	case existing.GetLabels()[identity.LabelRunID] != job.Labels[identity.LabelRunID]:
 		return nil, err
 	}
 	made, _ := existing.(*batchv1.Job)
 	return made, nil
-}
-
-func (c *Client) recordNotStarted(ctx context.Context, fqn, runID string, timestamp int64, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	_, err := report.Report(ctx, c.om, report.Finding{
-		FQN: fqn, RunID: runID, Timestamp: timestamp, Outcome: report.Failed,
-		Step: &omapi.StepSummary{
-			Name: "Start", Errors: 1,
-			Failures: []omapi.StackTraceError{{Name: "JobNotCreated", Error: cause.Error()}},
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("run %s stays queued in OpenMetadata: %w", runID, err)
-	}
-	return nil
 }

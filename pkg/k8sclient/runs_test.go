@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -112,19 +113,27 @@ func TestRunThatCannotStart(t *testing.T) {
 	quota := apierrors.NewForbidden(schema.GroupResource{Group: "batch", Resource: "jobs"}, "x", errors.New("exceeded quota: jobs"))
 	cases := map[string]struct {
 		reason string
-		fault  *admin.Fault
-		want   []string
-		record bool
+		// refused are the requests of Kubernetes that a quota refuses.
+		refused string
+		fault   *admin.Fault
+		want    []string
+		// record says that the run's record is failed, left that its Job stays, as one that never runs.
+		record, left bool
 	}{
-		"Job": {reason: "what stopped it is in the run's record", want: []string{"cannot create Job om-job-nightly-", "exceeded quota: jobs"}, record: true},
-		"OpenMetadata": {
+		"Job":   {reason: "what stopped it is in the run's record", refused: http.MethodPost, want: []string{"cannot create Job om-job-nightly-", "exceeded quota: jobs"}, record: true},
+		"Start": {reason: "so is what stopped it when its Job was there", refused: http.MethodPatch, want: []string{"cannot start Job om-job-nightly-", "exceeded quota: jobs"}, record: true, left: true},
+		"Refused": {
 			reason: "a run that nobody could see is not started",
-			fault:  &admin.Fault{Kind: admin.FaultStatus, Status: http.StatusInternalServerError, Method: http.MethodPut}, want: []string{"answered 500"},
+			fault:  &admin.Fault{Kind: admin.FaultStatus, Status: http.StatusForbidden, Method: http.MethodPut}, want: []string{"answered 403"},
+		},
+		"Away": {
+			reason: "the record may have been written: the Job stays, for whoever finds out",
+			fault:  &admin.Fault{Kind: admin.FaultStatus, Status: http.StatusInternalServerError, Method: http.MethodPut}, want: []string{"answered 500", "did not start, but OpenMetadata could not be told"}, left: true,
 		},
 		"Both": {
-			reason: "what could not be told there is told here",
-			fault:  &admin.Fault{Kind: admin.FaultStatus, Status: http.StatusForbidden, Method: http.MethodPut, Skip: 1},
-			want:   []string{"exceeded quota: jobs", "stays queued in OpenMetadata: cannot write the status failed"},
+			reason: "what could not be told there is told here", refused: http.MethodPost,
+			fault: &admin.Fault{Kind: admin.FaultStatus, Status: http.StatusForbidden, Method: http.MethodPut},
+			want:  []string{"exceeded quota: jobs", "could not be told", "cannot write the status failed"},
 		},
 	}
 	for name, tc := range cases {
@@ -132,7 +141,7 @@ func TestRunThatCannotStart(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
-				if req.Method == http.MethodPost {
+				if req.Method == tc.refused && tc.refused != "" {
 					return quota
 				}
 				return nil
@@ -145,7 +154,13 @@ func TestRunThatCannotStart(t *testing.T) {
 			for _, want := range tc.want {
 				require.ErrorContains(t, err, want, tc.reason)
 			}
-			assert.Empty(t, w.jobs())
+			if !tc.left {
+				assert.Empty(t, w.jobs())
+			}
+			for _, name := range w.jobs() {
+				job, _ := w.kube.get("jobs", strings.TrimPrefix(name, "jobs/")).(*batchv1.Job)
+				assert.NotEmpty(t, job.Labels[identity.LabelStart], "it never runs")
+			}
 			if !tc.record {
 				return
 			}
@@ -174,14 +189,14 @@ func TestRunWhoseAnswerIsLost(t *testing.T) {
 	}{
 		"Made":   {reason: "it runs, and that is told", made: true, state: "queued"},
 		"Unmade": {reason: "it does not run", state: "failed", err: "request timed out"},
-		"Unread": {reason: "whether it runs is not known, so it is not said to have failed", made: true, unread: true, state: "queued", err: "is not known; where it is not wanted, kubectl delete job om-job-nightly-"},
+		"Unread": {reason: "it does not run, whether it is there or not", made: true, unread: true, state: "failed", err: "does not start even if its Job is still created"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
-				job := strings.Contains(req.URL.Path, "/jobs")
+				job := strings.Contains(req.URL.Path, "/jobs") && req.URL.RawQuery == "" || req.Method == http.MethodPost
 				switch {
 				case job && req.Method == http.MethodPost && tc.made:
 					w.kube.createLike(t, req)
@@ -207,15 +222,15 @@ func TestRunWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
-// TestRunThatIsInterrupted: the caller goes while the API server makes the Job.
+// TestRunThatIsInterrupted: the caller goes while the API server lets the Job run.
 func TestRunThatIsInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
-		if req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/jobs") {
-			w.kube.createLike(t, req)
+		if req.Method == http.MethodPatch && ctx.Err() == nil {
+			w.kube.handle(httptest.NewRecorder(), req)
 			cancel()
 			<-req.Context().Done()
 		}
@@ -366,7 +381,8 @@ func TestKillMarksTheJobAndWaitsForItsPods(t *testing.T) {
 			if !assert.True(t, ok) {
 				return nil
 			}
-			assert.Equal(t, new(true), marked.Spec.Suspend, "the controller ends the pods of a suspended Job")
+			assert.Equal(t, new(false), marked.Spec.Suspend, "a suspended Job would keep the schedule from going on")
+			assert.Equal(t, new(int64), marked.Spec.ActiveDeadlineSeconds, "the controller ends the pods of a Job whose time is over")
 			_, err := time.Parse(time.RFC3339, marked.Annotations[identity.AnnotationStopRequested])
 			assert.NoError(t, err, "the hook reads why")
 			return nil
@@ -435,7 +451,7 @@ func TestKillThatDoesNotGetThrough(t *testing.T) {
 		w.om.Fault(t, admin.Fault{Kind: admin.FaultStatus, Status: http.StatusForbidden, Method: http.MethodPut, Path: "pipelineStatus$", Count: 1})
 		_, err := w.client.Kill(t.Context(), testFQN, "")
 		require.ErrorIs(t, err, omapi.ErrForbidden)
-		require.ErrorContains(t, err, "the pods of run "+run.RunID+" have ended, but its record is not final")
+		require.ErrorContains(t, err, "run "+run.RunID+" has ended, but OpenMetadata could not be told")
 		assert.Len(t, w.jobs(), 1, "the Job stays: without it nobody could tell that a person stopped the run")
 		_, err = w.client.Kill(t.Context(), testFQN, "")
 		require.NoError(t, err, "a kill can be repeated")
@@ -527,7 +543,7 @@ func TestDeleteByForce(t *testing.T) {
 	result, err := w.client.Delete(t.Context(), testFQN, DeleteOptions{Force: true})
 	require.NoError(t, err)
 	require.Len(t, result.Killed, 1)
-	assert.Contains(t, result.Killed[0].Problem, "the pods of run "+run.RunID+" have ended, but its record is not final")
+	assert.Contains(t, result.Killed[0].Problem, "run "+run.RunID+" has ended, but OpenMetadata could not be told")
 	assert.Empty(t, w.kube.names())
 }
 

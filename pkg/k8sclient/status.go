@@ -1,6 +1,7 @@
 package k8sclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
@@ -42,7 +44,8 @@ type RunStatus struct {
 	Cause string `json:"cause,omitempty"`
 	// JobName is empty where the Job is gone.
 	JobName string `json:"jobName,omitempty"`
-	// Job is what Kubernetes says of it: Active, Suspended, Complete or Failed.
+	// Job is what Kubernetes says of it: Active, Suspended, Complete or Failed; Stopping or Stopped, if a person has ended it;
+	// Starting or Interrupted, if the command that starts the run has not done so yet, or never will.
 	Job string `json:"job,omitempty"`
 }
 
@@ -91,7 +94,15 @@ func (c *Client) addStates(ctx context.Context, runs []RunStatus, jobs []batchv1
 	for i := range runs {
 		run := &runs[i]
 		at := slices.IndexFunc(jobs, func(job batchv1.Job) bool { return job.Name == run.JobName })
-		if at < 0 || run.State != "" && (run.State != omapi.StateQueued || run.Cause != "" || finished(&jobs[at])) {
+		if at < 0 {
+			continue
+		}
+		if !run.State.Terminal() && report.Suspended(&jobs[at]) {
+			// Also of a run that had started: Kueue, or a person, has suspended it.
+			run.State, run.Cause = cmp.Or(run.State, omapi.StateQueued), suspendedText(&jobs[at])
+			continue
+		}
+		if run.State != "" && (run.State != omapi.StateQueued || run.Cause != "" || finished(&jobs[at])) {
 			continue
 		}
 		if run.State == "" && addEnd(run, &jobs[at]) {
@@ -122,10 +133,14 @@ func addEnd(run *RunStatus, job *batchv1.Job) bool {
 	default:
 		return false
 	}
+	interrupted := report.Abandoned(job)
+	if interrupted {
+		run.Cause = diagnostics.TextNotStarted
+	}
 	for _, condition := range job.Status.Conditions {
 		if condition.Status == corev1.ConditionTrue && (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed) {
 			run.Ended = condition.LastTransitionTime.Time
-			if run.State == omapi.StateFailed {
+			if run.State == omapi.StateFailed && !interrupted {
 				run.Cause = strings.Trim(condition.Reason+": "+condition.Message, ": ")
 			}
 		}
@@ -167,16 +182,28 @@ func newRunStatus(record *omapi.PipelineStatus) RunStatus {
 }
 
 func jobState(job *batchv1.Job) string {
-	if finished(job) {
-		for _, condition := range job.Status.Conditions {
-			if condition.Type == batchv1.JobComplete {
-				return string(batchv1.JobComplete)
-			}
-		}
+	switch {
+	case report.Abandoned(job):
+		return "Interrupted"
+	case report.StartPending(job):
+		return "Starting"
+	case finished(job) && completed(job):
+		return string(batchv1.JobComplete)
+	case finished(job) && report.StopRequested(job):
+		return "Stopped"
+	case finished(job):
 		return string(batchv1.JobFailed)
-	}
-	if job.Spec.Suspend != nil && *job.Spec.Suspend {
+	case report.Suspended(job):
 		return string(batchv1.JobSuspended)
+	case report.StopRequested(job):
+		return "Stopping"
+	default:
+		return "Active"
 	}
-	return "Active"
+}
+
+func completed(job *batchv1.Job) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(condition batchv1.JobCondition) bool {
+		return condition.Type == batchv1.JobComplete && condition.Status == corev1.ConditionTrue
+	})
 }

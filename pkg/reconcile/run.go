@@ -34,6 +34,8 @@ type run struct {
 	decided    time.Time
 	reportedAt time.Time
 	verified   bool
+	// resumed is when the Job was last resumed to end it.
+	resumed time.Time
 	// unknown says that OpenMetadata did not know the run's pipeline when it was last asked.
 	unknown bool
 }

@@ -2,12 +2,15 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -23,6 +26,8 @@ const (
 	// reportingLimit is how long after the end was decided a pod is left to report it.
 	reportingLimit = 90 * time.Second
 	reportingPoll  = time.Second
+	// resumeInterval is the least time between two tries to end a Job that is suspended.
+	resumeInterval = 5 * time.Second
 	// verifyAfter is when the record is looked at again: a workflow that was being killed may have written late.
 	verifyAfter = 10 * time.Second
 )
@@ -32,12 +37,19 @@ const reporter = "pipelinectl serve"
 
 // reconcile brings the record of a run up to date, and says after which time to look again; zero for when it changes.
 func (r *Reconciler) reconcile(ctx context.Context, known, seen *run) (time.Duration, error) {
-	if seen.verified || seen.fqn() == "" {
+	stuck := seen.fqn() != "" && !seen.jobGone && report.StopRequested(seen.job) && report.Suspended(seen.job)
+	if !stuck && (seen.verified || seen.fqn() == "") {
 		seen.verified = true // A Job of no pipeline has no record.
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
+	switch {
+	case stuck:
+		return r.resume(ctx, known, seen)
+	case !seen.jobGone && report.StartPending(seen.job):
+		return r.awaitStart(ctx, seen)
+	}
 	if outcome := seen.outcome(); outcome.Final() {
 		return r.end(ctx, known, seen, outcome)
 	}
@@ -45,6 +57,49 @@ func (r *Reconciler) reconcile(ctx context.Context, known, seen *run) (time.Dura
 		r.ledger.add(id, seen.fqn())
 	}
 	return r.progress(ctx, known, seen)
+}
+
+// awaitStart leaves a run alone that a command is starting, and interrupts a start that takes too long: then its command
+// was interrupted.
+func (r *Reconciler) awaitStart(ctx context.Context, seen *run) (time.Duration, error) {
+	if !report.Abandoned(seen.job) {
+		return time.Until(seen.job.CreationTimestamp.Add(report.StartTimeout)) + time.Second, nil
+	}
+	err := r.patch(ctx, seen, types.JSONPatchType, report.InterruptPatch())
+	if err == nil {
+		r.log(seen).Warn("a run is interrupted that was not started in time", "limit", report.StartTimeout.String())
+	}
+	if apierrors.IsInvalid(err) {
+		err = nil // It was started meanwhile, or stopped, which will be seen.
+	}
+	return 0, err
+}
+
+// resume lets the controller fail a Job that a person has stopped and that is suspended, as an earlier version of
+// pipelinectl kill left it, or Kueue: as long as it is there, the schedule starts no other.
+func (r *Reconciler) resume(ctx context.Context, known, seen *run) (time.Duration, error) {
+	if left := time.Until(seen.resumed.Add(resumeInterval)); left > 0 {
+		return left, nil // Whoever has suspended it again may do so once more.
+	}
+	now := time.Now()
+	if err := r.patch(ctx, seen, types.MergePatchType, []byte(`{"spec":{"suspend":false,"activeDeadlineSeconds":0}}`)); err != nil {
+		return 0, err
+	}
+	r.log(seen).Info("the Job of a run that was stopped is ended")
+	r.remember(known, func(run *run) { run.resumed = now })
+	return resumeInterval, nil
+}
+
+func (r *Reconciler) patch(ctx context.Context, seen *run, kind types.PatchType, patch []byte) error {
+	_, err := r.Kube.BatchV1().Jobs(r.Namespace).Patch(ctx, seen.job.Name, kind, patch, metav1.PatchOptions{FieldManager: "pipelinectl"})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil // It will be told.
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("cannot end Job %s: %w; give the service account the Role in deploy/", seen.job.Name, err)
+	default:
+		return err
+	}
 }
 
 // progress is for a run that goes on: queued until a container of it has started, running after, and each attempt that

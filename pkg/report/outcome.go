@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"time"
 
@@ -78,7 +79,7 @@ func (s Sight) Outcome() Outcome {
 		return s.afterDeletion()
 	case s.Job == nil:
 		return ""
-	case !s.Inside || !s.Ending():
+	case !s.Inside || !s.Ending() || s.interrupted():
 		return Undecided
 	case ended && main.ExitCode == 0:
 		return Complete
@@ -160,11 +161,13 @@ func (s Sight) Main() (*corev1.ContainerStateTerminated, bool) {
 
 // decided reads a Job. FailureTarget and SuccessCriteriaMet count: they come when it is decided, while pods still end.
 func decided(job *batchv1.Job) Outcome {
-	if job == nil {
+	switch {
+	case job == nil:
 		return Undecided
-	}
-	if job.Annotations[identity.AnnotationStopRequested] != "" {
+	case StopRequested(job):
 		return Stopped
+	case job.Labels[identity.LabelStart] == identity.StartInterrupted:
+		return Failed // It never starts.
 	}
 	for _, condition := range job.Status.Conditions {
 		switch {
@@ -181,10 +184,18 @@ func fails(condition batchv1.JobCondition) bool {
 	return condition.Status == corev1.ConditionTrue && (condition.Type == batchv1.JobFailed || condition.Type == batchv1.JobFailureTarget)
 }
 
+// interrupted says that the pod ends because its Job was suspended, as Kueue does it: whatever its exit code, it counts for
+// nothing, and the run goes on with another pod when the Job is resumed. That may have happened by now, but the Job's
+// controller leaves a trace: it takes its finalizer from a pod that does not count before it deletes it; from one that
+// counts only when all its containers have ended, which is not yet, or when the Job is decided.
+func (s Sight) interrupted() bool {
+	return Suspended(s.Job) || s.Pod.DeletionTimestamp != nil && !slices.Contains(s.Pod.Finalizers, batchv1.JobTrackingFinalizer)
+}
+
 // afterFailure is what the Job's controller will make of the pod's failure.
 func (s Sight) afterFailure() Outcome {
 	switch {
-	case s.Job.Spec.Suspend != nil && *s.Job.Spec.Suspend, ignored(s.Job, s.Pod):
+	case ignored(s.Job, s.Pod):
 		return Undecided
 	case failures(s.Job)+1 > backoffLimit(s.Job):
 		return Failed

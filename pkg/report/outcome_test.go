@@ -38,7 +38,13 @@ func TestOutcomeOf(t *testing.T) {
 		"Suspended":    {reason: "a Job that waits goes on later", conditions: []batchv1.JobCondition{condition(batchv1.JobSuspended, corev1.ConditionTrue)}, want: Undecided},
 		"Deleted":      {reason: "no retry will come", meta: metav1.ObjectMeta{DeletionTimestamp: &now}, want: Failed},
 		"DeletedAfter": {reason: "its end came first", meta: metav1.ObjectMeta{DeletionTimestamp: &now}, conditions: []batchv1.JobCondition{condition(batchv1.JobComplete, corev1.ConditionTrue)}, want: Complete},
-		"Stopped":      {reason: "a kill suspends the Job, then its pods end", meta: metav1.ObjectMeta{Annotations: stopped}, conditions: []batchv1.JobCondition{condition(batchv1.JobSuspended, corev1.ConditionTrue)}, want: Stopped},
+		"Interrupted":  {reason: "it will never start", meta: metav1.ObjectMeta{Labels: map[string]string{identity.LabelStart: identity.StartInterrupted}}, want: Failed},
+		"Pending":      {reason: "it may yet start", meta: metav1.ObjectMeta{Labels: map[string]string{identity.LabelStart: identity.StartPending}}, want: Undecided},
+		"StoppedPending": {
+			reason: "a run can be stopped before it has started",
+			meta:   metav1.ObjectMeta{Labels: map[string]string{identity.LabelStart: identity.StartPending}, Annotations: stopped}, want: Stopped,
+		},
+		"Stopped": {reason: "a kill that an earlier version made suspends the Job", meta: metav1.ObjectMeta{Annotations: stopped}, conditions: []batchv1.JobCondition{condition(batchv1.JobSuspended, corev1.ConditionTrue)}, want: Stopped},
 		"StoppedFailed": {
 			reason: "the pods of a killed run fail, which does not make it a failure",
 			meta:   metav1.ObjectMeta{Annotations: stopped}, conditions: []batchv1.JobCondition{condition(batchv1.JobFailed, corev1.ConditionTrue)}, want: Stopped,
@@ -88,7 +94,10 @@ func TestOutcome(t *testing.T) {
 		}}}
 	}
 	pod := func(state corev1.ContainerState, edits ...func(*corev1.Pod)) *corev1.Pod {
-		out := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: state}}}}
+		out := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Finalizers: []string{batchv1.JobTrackingFinalizer}},
+			Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: state}}},
+		}
 		for _, edit := range edits {
 			edit(out)
 		}
@@ -99,6 +108,7 @@ func TestOutcome(t *testing.T) {
 	}
 	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}}
 	leaving := func(pod *corev1.Pod) { pod.DeletionTimestamp = &now }
+	released := func(pod *corev1.Pod) { pod.DeletionTimestamp, pod.Finalizers = &now, nil }
 	owned := func(pod *corev1.Pod) {
 		pod.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Controller: new(true)}}
 	}
@@ -140,6 +150,12 @@ func TestOutcome(t *testing.T) {
 		"LastUncounted":    {reason: "also those that are about to be counted", sight: Sight{Job: job(uncounted), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
 		"SixByDefault":     {reason: "Kubernetes' own limit", sight: Sight{Job: job(byDefault), Pod: pod(exit(1)), Inside: true}, want: Undecided, superseded: ended},
 		"Suspended":        {reason: "a Job that waits goes on later", sight: Sight{Job: job(last, suspended), Pod: pod(exit(143)), Inside: true}, want: Undecided, superseded: ended},
+		"SuspendedDone":    {reason: "its work does not count: the pod is deleted before it can", sight: Sight{Job: job(last, suspended), Pod: pod(exit(0)), Inside: true}, want: Undecided, superseded: ended},
+		"Resumed":          {reason: "the pod of a suspension does not count, whatever the Job says by now", sight: Sight{Job: job(last), Pod: pod(exit(143), released), Inside: true}, want: Undecided, superseded: ended},
+		"ResumedDone":      {reason: "nor does its success", sight: Sight{Job: job(last), Pod: pod(exit(0), released), Inside: true}, want: Undecided, superseded: ended},
+		"ResumedEnding":    {reason: "nor while it ends", sight: Sight{Job: job(last), Pod: pod(runs, released), Inside: true}, want: Undecided, superseded: by},
+		"Released":         {reason: "the pods of a Job that has decided are released too", sight: Sight{Job: job(conditioned(batchv1.JobFailureTarget)), Pod: pod(exit(143), released), Inside: true}, want: Failed, superseded: started},
+		"StoppedReleased":  {reason: "also of one that was stopped", sight: Sight{Job: job(stopped), Pod: pod(exit(143), released), Inside: true}, want: Stopped, superseded: started},
 		"Drained":          {reason: "a disruption is no failure of the run's", sight: Sight{Job: job(ignoring), Pod: pod(exit(143), disrupted), Inside: true}, want: Undecided, superseded: ended},
 		"FailedUndrained":  {reason: "another failure counts", sight: Sight{Job: job(ignoring), Pod: pod(exit(1)), Inside: true}, want: Failed, superseded: started},
 		"Deleting":         {reason: "the pod will end", sight: Sight{Job: job(), Pod: pod(runs, leaving), Inside: true}, want: Undecided, superseded: by},
