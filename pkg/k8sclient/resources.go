@@ -155,7 +155,7 @@ func (r resourceClient) apply(ctx context.Context, manager, name string, patch [
 // patch changes an object. A repetition of a JSON patch whose answer was lost may be refused as invalid by its own tests.
 func (r resourceClient) patch(ctx context.Context, name string, kind types.PatchType, patch []byte) (object, error) {
 	out := r.newObject()
-	err := r.retried(ctx, func() error {
+	err := r.written(ctx, func(ctx context.Context) error {
 		return r.rest.Patch(kind).Namespace(r.namespace).Resource(r.resource).Name(name).
 			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager}, scheme.ParameterCodec).Body(patch).Do(ctx).Into(out)
 	})
@@ -201,15 +201,7 @@ func (r resourceClient) merge(ctx context.Context, name string, patch map[string
 	if err != nil {
 		return nil, fmt.Errorf("encode the patch of %s %s: %w", r.kind, name, err)
 	}
-	out := r.newObject()
-	err = r.written(ctx, func(ctx context.Context) error {
-		return r.rest.Patch(types.MergePatchType).Namespace(r.namespace).Resource(r.resource).Name(name).
-			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager}, scheme.ParameterCodec).Body(data).Do(ctx).Into(out)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return r.patch(ctx, name, types.MergePatchType, data)
 }
 
 // touch makes a write fail that names the version that was read and that the API server may still be working on: the object
