@@ -4,6 +4,7 @@ package images
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
@@ -113,6 +115,23 @@ func entryPointCases() map[string]entryPointCase {
 				assert.Equal(t, []int64{timestamp, timestamp}, []int64{run.StartDate, run.Timestamp})
 				assert.NotContains(t, s.written(t, 0), "endDate")
 				assert.Contains(t, s.written(t, 1), "endDate", "running has one where a record was there")
+			},
+		},
+		"TellsItsOrigin": {
+			reason: "a run's id may be a UUID of version 8, and is all that tells where the run is of: metadata is written over", states: states(omapi.StateQueued, running, success),
+			prepare: func(t *testing.T, s *setup) {
+				t.Helper()
+				s.runID = identity.NewRunID(identity.OriginOf("a namespace"))
+				s.environ["pipelineRunId"] = s.runID
+				s.put(t, &omapi.PipelineStatus{
+					RunID: s.runID, State: omapi.StateQueued, StartDate: timestamp, Timestamp: timestamp, Metadata: json.RawMessage(`{"kubernetes":{"namespace":"a namespace"}}`),
+				})
+			},
+			check: func(t *testing.T, s *setup, run *admin.Run) {
+				t.Helper()
+				assert.Equal(t, s.runID, run.RunID)
+				assert.Contains(t, s.written(t, 0), "kubernetes")
+				assert.NotContains(t, s.written(t, 1), "kubernetes")
 			},
 		},
 		"FailedBefore": {
