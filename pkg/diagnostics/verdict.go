@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -317,11 +316,11 @@ func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 		return Verdict{CategoryOOMKilled, where + " used more memory than its limit and was killed", "raise resources.limits.memory"}, true
 	case c.ExitCode == exitCannotExecute || c.ExitCode == exitNotFound:
 		// As a shell tells it, and exithandler run.
-		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start its command: exit code %d%s", where, c.ExitCode, lastWords(c.Log)), "check the ingestion image: its entry point is python main.py"}, true
+		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start its command: exit code %d%s", where, c.ExitCode, lastWords(c)), "check the ingestion image: its entry point is python main.py"}, true
 	case c.notStarted():
 		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceStart}, true
 	default:
-		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s%s", where, c.ExitCode, signalOf(c.ExitCode), lastWords(c.Log)), "find the error in the log"}, true
+		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s%s", where, c.ExitCode, signalOf(c.ExitCode), lastWords(c)), "find the error in the log"}, true
 	}
 }
 
@@ -343,23 +342,6 @@ func judgeWaiting(pod *Pod, where string, c *Container) (Verdict, bool) {
 // wasEnded says that the container ended by a signal that the kubelet sends.
 func (c *Container) wasEnded() bool {
 	return c.State == stateTerminated && c.Reason != reasonOOMKilled && (c.ExitCode == 128+9 || c.ExitCode == 128+15)
-}
-
-// lastWords is the last line of a log, which after a Python traceback names the error.
-func lastWords(log string) string {
-	const longest = 200
-	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
-	for _, line := range slices.Backward(lines) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.Contains(line, `"logger":"exithandler"`) {
-			continue
-		}
-		if utf8.RuneCountInString(line) > longest {
-			line = string([]rune(line)[:longest]) + "…"
-		}
-		return ", after it wrote: " + line
-	}
-	return ""
 }
 
 // signalOf reads the shell's convention 128+n.

@@ -1,6 +1,7 @@
 package diagnostics
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -284,16 +285,53 @@ func TestFailedInitContainerIsTheCause(t *testing.T) {
 
 func TestCauseEndsWithTheLastWords(t *testing.T) {
 	t.Parallel()
-	cases := map[string]struct{ reason, log, want string }{
-		"Traceback": {"the last line of a traceback names the error", "Traceback\n  File x\nValueError: no such table\n\n", ", after it wrote: ValueError: no such table"},
-		"Ours":      {"the project's own lines are not the process's", "ValueError: x\n{\"logger\":\"exithandler\"}\n", ", after it wrote: ValueError: x"},
-		"Long":      {"a sentence is read by people", strings.Repeat("ä", 300), ", after it wrote: " + strings.Repeat("ä", 200) + "…"},
-		"Nothing":   {"a process can die in silence", "\n", ""},
+	const (
+		table = `[2026-11-28 16:18:33] INFO     {metadata.Utils:logger:223} - List of failures:
++--------------+---------------+--------------------------------------+---------------+
+| From         | Entity Name   | Message                              | Stack Trace   |
++==============+===============+======================================+===============+
+| Source       | table_1       | cannot read table_1: no permission   |               |
++--------------+---------------+--------------------------------------+---------------+
+| Source       | table_3       | cannot read table_3: no permission   | Traceback     |
+|              |               |                                      |   File x      |
++--------------+---------------+--------------------------------------+---------------+
+[2026-11-28 16:18:33] INFO     {metadata.Utils:logger:223} - Workflow finished with failures
+`
+		traceback = "Traceback (most recent call last):\n  File \"main.py\", line 48, in main\n    workflow.execute()\n    ^^^^^^^\n"
+		reported  = traceback + "metadata.config.common.WorkflowExecutionError: Source reported errors: 3\n"
+		logged    = "[2026-11-28 16:18:33] DEBUG    {metadata.Ingestion:main:1} - " + traceback + "ValueError: it was handled\n"
+	)
+	cases := map[string]struct {
+		reason, log, want string
+		code              int32
+	}{
+		"Traceback": {reason: "the last line of a traceback names the error", log: "Traceback\n  File x\nValueError: no such table\n\n", want: "ValueError: no such table"},
+		"Ours":      {reason: "the project's own lines are not the process's", log: "ValueError: x\n{\"logger\":\"exithandler\"}\n", want: "ValueError: x"},
+		"Long":      {reason: "a sentence is read by people", log: strings.Repeat("ä", 400), want: strings.Repeat("ä", longestWords) + "…"},
+		"Nothing":   {reason: "a process can die in silence", log: "\n"},
+		"Lines": {
+			reason: "the message of an exception may have several lines, of which the last says least",
+			log:    traceback + "sqlalchemy.exc.OperationalError: (psycopg2.OperationalError) connection refused\n\tIs the server running?\n\n(Background on this error at: https://sqlalche.me/e/14/e3q8)\n",
+			want:   "sqlalchemy.exc.OperationalError: (psycopg2.OperationalError) connection refused Is the server running? (Background on this error at: https://sqlalche.me/e/14/e3q8)",
+		},
+		"Chained":  {reason: "the last exception ended the process", log: traceback + "KeyError: 'a'\n\nDuring handling of the above exception, another exception occurred:\n\n" + traceback + "RuntimeError: b\n", want: "RuntimeError: b"},
+		"Reported": {reason: "the exception says only how many failures there were; the workflow has listed them", log: table + reported, want: "Source, table_3: cannot read table_3: no permission; metadata.config.common.WorkflowExecutionError: Source reported errors: 3"},
+		"Listed":   {reason: "a list of failures is not always followed by an exception", log: table + "[2026-11-28 16:18:34] INFO  {x} - bye\n", want: "Source, table_3: cannot read table_3: no permission"},
+		"Other":    {reason: "what ended the process is not what the workflow has listed", log: table + traceback + "MemoryError\n", want: "MemoryError"},
+		"After":    {reason: "the interpreter and the program may say something after it", log: traceback + "ValueError: x\n[2026-11-28 16:18:34] INFO  {x} - bye\nException ignored in: <x>\n", want: "ValueError: x"},
+		"Logged":   {reason: "an exception that is logged was handled", log: logged + "[2026-11-28 16:18:34] INFO  {x} - bye\n", want: "[2026-11-28 16:18:34] INFO  {x} - bye"},
+		"LongAgo":  {reason: "what was written long before is not why it ended", log: traceback + "ValueError: of a thread\n" + strings.Repeat("[2026-11-28 16:18:34] INFO  {x} - on\n", 100), want: "[2026-11-28 16:18:34] INFO  {x} - on"},
+		"Cut":      {reason: "a process may be killed in the middle of a line", log: "Traceback (most recent call last):\n  File \"main.py", want: `File "main.py`},
+		"Signal":   {reason: "who is killed did not end by an exception", log: table + "[2026-11-28 16:18:34] INFO  {x} - on\n", code: 139, want: "[2026-11-28 16:18:34] INFO  {x} - on"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, tc.want, lastWords(tc.log), tc.reason)
+			want := tc.want
+			if want != "" {
+				want = ", after it wrote: " + want
+			}
+			assert.Equal(t, want, lastWords(&Container{Log: tc.log, ExitCode: cmp.Or(tc.code, 1)}), tc.reason)
 		})
 	}
 }

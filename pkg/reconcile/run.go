@@ -97,16 +97,8 @@ func (r *run) mainStarted() time.Time {
 	return newest
 }
 
-// ended is by when the run had ended, all its attempts too; zero where that is not known.
-func (r *run) ended() time.Time {
-	last := report.Sight{Job: r.job}.Ended()
-	for _, pod := range r.pods {
-		if at := (report.Sight{Pod: pod}).Ended(); at.After(last) {
-			last = at
-		}
-	}
-	return last
-}
+// ended is by when the run had ended, with its newest attempt; zero where that is not known.
+func (r *run) ended() time.Time { return report.Sight{Job: r.job, Pod: r.newest()}.Ended() }
 
 // reporting says that a pod of the run may still report its end itself, and it is left to it.
 func (r *run) reporting(now time.Time) bool {

@@ -18,7 +18,8 @@ func Merge(record *omapi.PipelineStatus, finding Finding) (*omapi.PipelineStatus
 	merged := *record
 	recorded := stateOf(record, &finding)
 	merged.State = Decide(finding.Outcome, recorded)
-	changed := merged.State != record.State
+	// A final state that is of an earlier attempt is another one, also if it has the same name.
+	changed := merged.State != record.State || recorded == superseded && merged.State.Terminal()
 	if changed {
 		merged.EndDate = 0
 	}
@@ -26,6 +27,9 @@ func Merge(record *omapi.PipelineStatus, finding Finding) (*omapi.PipelineStatus
 		ended := finding.Ended
 		if ended.IsZero() {
 			ended = time.Now()
+		}
+		if ended.Before(finding.Superseded) {
+			ended = finding.Superseded // What stands is of the attempt that counts.
 		}
 		merged.EndDate, changed = ended.UnixMilli(), true
 	}

@@ -107,13 +107,14 @@ func (s Sight) Ending() bool {
 	return ended || s.Pod != nil && s.Pod.DeletionTimestamp != nil
 }
 
-// Ended is by when the run had ended: its pod's main container, and the Job's failure that is decided; zero where neither
-// is known. A failure that stands is never older than an attempt that it ends, so that no late word on that supersedes it.
+// Ended is by when the run had ended: the end of its pod's main container. Where nobody tells that, it is the time of the
+// Job's failure; that may be decided much later, as the controller or the API may be away. Zero where neither is known. It is
+// never before the end of the attempt that it is of, so that no late word on that attempt supersedes a failure that stands.
 func (s Sight) Ended() time.Time {
-	var last time.Time
-	if main, ok := s.Main(); ok {
-		last = by(main.FinishedAt)
+	if main, ok := s.Main(); ok && main.FinishedAt.Unix() > 0 {
+		return by(main.FinishedAt)
 	}
+	var last time.Time
 	if s.Job == nil {
 		return last
 	}

@@ -202,9 +202,10 @@ func TestEnded(t *testing.T) {
 	}{
 		"Nothing":     {reason: "it has not ended"},
 		"Pod":         {reason: "at some time of that second", sight: Sight{Pod: pod(at(100))}, want: 101},
-		"FailedLater": {reason: "the Job's word comes after its last attempt", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionTrue, at(103)), Pod: pod(at(100))}, want: 104},
+		"FailedLater": {reason: "the Job's word may come much later: its controller may have been away", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionTrue, at(703)), Pod: pod(at(100))}, want: 101},
 		"Deadline":    {reason: "it ends pods that take their time", sight: Sight{Job: job(batchv1.JobFailureTarget, corev1.ConditionTrue, at(100)), Pod: pod(at(130))}, want: 131},
 		"NoPod":       {reason: "a pod may be gone", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionTrue, at(103))}, want: 104},
+		"PodUntold":   {reason: "its node was lost", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionTrue, at(103)), Pod: pod(metav1.Time{})}, want: 104},
 		"NotFailed":   {reason: "a condition that is false is no end", sight: Sight{Job: job(batchv1.JobFailed, corev1.ConditionFalse, at(103)), Pod: pod(at(100))}, want: 101},
 		"Complete":    {reason: "a success ends with its process", sight: Sight{Job: job(batchv1.JobComplete, corev1.ConditionTrue, at(103)), Pod: pod(at(100))}, want: 101},
 		"Untold":      {reason: "a kubelet that has lost a container does not know when it ended", sight: Sight{Pod: pod(metav1.Time{})}},

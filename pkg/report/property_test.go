@@ -33,6 +33,8 @@ type history struct {
 	queued, duplicated, waiting bool
 	attempts                    []attemptHistory
 	outcome                     Outcome
+	// decidedLater is how long after the last attempt the Job's controller says so, in milliseconds.
+	decidedLater int64
 	// reporters is how many report the end at the same time; killed: one more ends half way.
 	reporters int
 	killed    bool
@@ -68,7 +70,7 @@ func randomHistory(r *rand.Rand) history {
 	}
 	h := history{
 		queued: oneIn(2), duplicated: oneIn(8), waiting: oneIn(3), killed: oneIn(3), reporters: 1 + r.IntN(4),
-		outcome: []Outcome{Complete, Failed, Stopped, Lost}[r.IntN(4)], stale: oneIn(2),
+		outcome: []Outcome{Complete, Failed, Stopped, Lost}[r.IntN(4)], stale: oneIn(2), decidedLater: []int64{0, 0, 2_000, 600_000}[r.IntN(4)],
 		last: []string{before, before, meanwhile, after}[r.IntN(4)], fault: faults[r.IntN(len(faults))],
 	}
 	for range 1 + r.IntN(3) {
@@ -239,7 +241,7 @@ func (p *player) play(t *testing.T, r *rand.Rand) {
 	}
 }
 
-// ending is what is reported of the end, which the Job's controller decides in the same second as the last attempt ends.
+// ending is what is reported of the end, which the Job's controller decides when the last attempt has ended, or much later.
 func (p *player) ending(began, ended int64) Finding {
 	var step *omapi.StepSummary
 	if p.outcome != Complete {
@@ -253,7 +255,7 @@ func (p *player) ending(began, ended int64) Finding {
 		job.Annotations = map[string]string{identity.AnnotationStopRequested: "2026-01-02T03:04:05Z"}
 	case Failed, Complete:
 		kind := map[Outcome]batchv1.JobConditionType{Failed: batchv1.JobFailed, Complete: batchv1.JobComplete}[p.outcome]
-		job.Status.Conditions = []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: wholeSeconds(ended)}}
+		job.Status.Conditions = []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: wholeSeconds(ended + p.decidedLater)}}
 	case Waiting, Undecided: // No end.
 	}
 	return p.seen(Sight{Job: job, Pod: attemptOf(began, ended)}, step)
@@ -328,6 +330,12 @@ func (p *player) end(ctx context.Context, t *testing.T, finding, stale Finding, 
 		assert.Contains(t, []omapi.PipelineState{p.want(p.stored), p.want(earlier)}, result.State, "%+v", p.history)
 	} else {
 		assert.Equal(t, p.want(p.stored), result.State, "%+v", p.history)
+	}
+	if p.outcome == Failed && p.stored != omapi.StateFailed && p.last != meanwhile {
+		run := p.server.Run(t, p.fqn, p.runID)
+		var record struct{ EndDate int64 }
+		require.NoError(t, json.Unmarshal(run.Rows[0], &record))
+		assert.Equal(t, finding.Ended.UnixMilli(), record.EndDate, "the run ended with its container: %+v", p.history)
 	}
 	if p.stale && stale.Outcome != "" {
 		assert.Equal(t, result.State, p.report(ctx, t, stale).State, "a late word on an attempt flips nothing: %+v", p.history)
