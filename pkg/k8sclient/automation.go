@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
 
 // automationDeadline ends a test of a connection that nobody waits for any more, in seconds.
@@ -26,12 +27,30 @@ func (c *Client) RunAutomation(ctx context.Context, entity json.RawMessage) (*Ru
 	}
 	runID := uuid.NewString()
 	meta := c.entityMeta("automation", identity.AutomationName(known.Name, runID), runID)
-	return c.runEntity(ctx, known, entity, meta, automationDeadline, "python", "run_automation.py")
+	run, err := c.newEntityRun(known, entity, meta, automationDeadline, "python", "run_automation.py")
+	if err != nil {
+		return nil, err
+	}
+	return c.runEntity(ctx, run)
 }
 
 // RunApplication runs an application once. The entity is the App as OpenMetadata has it, whose pipeline, if it has one, is not
 // asked; a pipeline of type application is run by Run, and has a record.
 func (c *Client) RunApplication(ctx context.Context, entity json.RawMessage) (*RunResult, error) {
+	run, err := c.newApplicationRun(entity)
+	if err != nil {
+		return nil, err
+	}
+	return c.runEntity(ctx, run)
+}
+
+// ValidateApplication checks whether an application could be run.
+func (c *Client) ValidateApplication(entity json.RawMessage) error {
+	_, err := c.newApplicationRun(entity)
+	return err
+}
+
+func (c *Client) newApplicationRun(entity json.RawMessage) (*entityRun, error) {
 	known, err := parseEntity("application", "App", entity)
 	if err != nil {
 		return nil, err
@@ -39,13 +58,7 @@ func (c *Client) RunApplication(ctx context.Context, entity json.RawMessage) (*R
 	runID := uuid.NewString()
 	meta := c.entityMeta("application", identity.ApplicationName(known.Name, runID), runID)
 	meta.Labels[identity.LabelAppName] = identity.LabelValue(known.Name)
-	return c.runEntity(ctx, known, entity, meta, c.config.ActiveDeadlineSeconds, "python", "-m", "metadata.applications.runner")
-}
-
-// ValidateApplication checks whether an application could be run.
-func (c *Client) ValidateApplication(entity json.RawMessage) error {
-	_, err := parseEntity("application", "App", entity)
-	return err
+	return c.newEntityRun(known, entity, meta, c.config.ActiveDeadlineSeconds, "python", "-m", "metadata.applications.runner")
 }
 
 // named is what is read of an entity that the pod reads whole.
@@ -62,9 +75,6 @@ func parseEntity(what, kind string, entity json.RawMessage) (*named, error) {
 	if known.Name == "" {
 		return nil, errors.New("the " + what + " has no name")
 	}
-	if size := len(identity.EnvConfig) + 1 + len(entity); size > maxVariable {
-		return nil, fmt.Errorf("%s %s has %d bytes, a container's variable can have %d", what, known.Name, size, maxVariable)
-	}
 	return &known, nil
 }
 
@@ -78,9 +88,20 @@ func (c *Client) entityMeta(component, name, runID string) metav1.ObjectMeta {
 	}
 }
 
-// runEntity makes a Job whose pod reads an entity, from a Secret: it holds the source's password.
-func (c *Client) runEntity(ctx context.Context, known *named, entity json.RawMessage, meta metav1.ObjectMeta, deadline int64, command ...string) (*RunResult, error) {
+// entityRun is a Job whose pod reads an entity, from a Secret: it holds the source's password.
+type entityRun struct {
+	known  *named
+	job    *batchv1.Job
+	secret *corev1.Secret
+}
+
+func (c *Client) newEntityRun(known *named, entity json.RawMessage, meta metav1.ObjectMeta, deadline int64, command ...string) (*entityRun, error) {
 	config := &c.config
+	// The process reads it as YAML, as it does a pipeline's configuration.
+	text, err := workflow.Recode(entity)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", known.Name, err)
+	}
 	env := append([]corev1.EnvVar{{Name: identity.EnvConfig, ValueFrom: secretRef(meta.Name, secretKey)}}, extraVariables(config, meta.Name)...)
 	job := &batchv1.Job{
 		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}, ObjectMeta: meta,
@@ -99,9 +120,16 @@ func (c *Client) runEntity(ctx context.Context, known *named, entity json.RawMes
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kindSecret}, ObjectMeta: *meta.DeepCopy(), Type: corev1.SecretTypeOpaque,
 		Data: secretVariables(config),
 	}
-	secret.Data[secretKey] = entity
-	if err := c.createWithSecret(ctx, job, secret); err != nil {
+	secret.Data[secretKey] = []byte(text)
+	if err := checkRun(job, nil, secret); err != nil {
+		return nil, fmt.Errorf("%s: %w", known.Name, err)
+	}
+	return &entityRun{known: known, job: job, secret: secret}, nil
+}
+
+func (c *Client) runEntity(ctx context.Context, run *entityRun) (*RunResult, error) {
+	if err := c.createWithSecret(ctx, run.job, run.secret); err != nil {
 		return nil, err
 	}
-	return &RunResult{FQN: known.FQN, RunID: meta.Labels[identity.LabelRunID], JobName: meta.Name}, nil
+	return &RunResult{FQN: run.known.FQN, RunID: run.job.Labels[identity.LabelRunID], JobName: run.job.Name}, nil
 }

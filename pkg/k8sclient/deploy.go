@@ -690,10 +690,11 @@ func applyPatch(o object, version string) ([]byte, error) {
 	return escapeForYAML(data), nil
 }
 
-// escapeForYAML escapes what JSON allows in a text and YAML does not (YAML 1.2, 5.1): the API server reads an apply as YAML.
+// escapeForYAML escapes what JSON allows in a text and YAML does not (YAML 1.2, 5.1), and what YAML takes for a line break: the
+// API server reads an apply as YAML.
 func escapeForYAML(data []byte) []byte {
 	forbidden := func(r rune) bool {
-		return r >= 0x7f && r <= 0x9f && r != 0x85 || r == 0xfeff || r == 0xfffe || r == 0xffff
+		return r >= 0x7f && r <= 0x9f || r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff
 	}
 	if bytes.IndexFunc(data, forbidden) < 0 {
 		return data

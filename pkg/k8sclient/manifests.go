@@ -38,8 +38,6 @@ const (
 	noCatchUpSeconds = 60
 	// controllerInterval is how often the CronJob controller looks for missed ticks, in seconds.
 	controllerInterval = 10
-	// maxVariable is the longest variable, name and value, that Linux gives to a process, in bytes (MAX_ARG_STRLEN).
-	maxVariable = 128<<10 - 1
 )
 
 // Where the exithandler binary lies in a pod that gets it from an image of its own.
@@ -75,20 +73,41 @@ func objectsOf(config *Config, pipeline *omapi.IngestionPipeline, full workflow.
 	if err != nil {
 		return nil, err
 	}
-	return newObjects(config, pipeline, map[string]string{configKey: publicYAML, fingerprintKey: workflow.Fingerprint(publicYAML), pipelineKey: entity}, overlayYAML)
+	objects, err := newObjects(config, pipeline, map[string]string{configKey: publicYAML, fingerprintKey: workflow.Fingerprint(publicYAML), pipelineKey: entity}, overlayYAML)
+	if err != nil {
+		return nil, err
+	}
+	return objects, objects.checkSizes(config, pipeline)
 }
 
-// halves are a configuration without its secrets, and these, as pods read them.
+// halves are a configuration without its secrets, and these, as pods read them. They are read back before anything is done
+// with them: what would come out changed is refused here.
 func halves(config *Config, full workflow.Config, pipeline *omapi.IngestionPipeline) (public, overlay string, err error) {
-	if err := checkSize(full, pipeline); err != nil {
-		return "", "", err
-	}
 	split, secrets := config.secretRules().Split(full)
-	if public, err = split.YAML(); err != nil {
-		return "", "", err
+	public, err = fitting(identity.EnvConfig, split)
+	if err == nil {
+		overlay, err = fitting(identity.EnvPreviousSecret, secrets.Of(workflow.Fingerprint(public)))
 	}
-	overlay, err = secrets.Of(workflow.Fingerprint(public)).YAML()
-	return public, overlay, err
+	if err == nil {
+		err = workflow.Verify(full, public, overlay)
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("pipeline %s: %w", pipeline.FQN(), err)
+	}
+	return public, overlay, checkMerged(full, pipeline)
+}
+
+// fitting is a text laid out for people; where it would be too large for a variable, without the layout.
+func fitting(variable string, value interface {
+	YAML() (string, error)
+	Compact() (string, error)
+},
+) (string, error) {
+	text, err := value.YAML()
+	if err != nil || variableSize(variable, text) <= maxVariable {
+		return text, err
+	}
+	return value.Compact()
 }
 
 // wholeOf is the inverse of objectsOf.
@@ -159,18 +178,6 @@ func newObjects(config *Config, pipeline *omapi.IngestionPipeline, public map[st
 		out.CronJob = newCronJob(config, pipeline, names, when)
 	}
 	return out, nil
-}
-
-// checkSize refuses what would be found out only when the container starts.
-func checkSize(full workflow.Config, pipeline *omapi.IngestionPipeline) error {
-	text, err := full.Compact()
-	if err != nil {
-		return err
-	}
-	if size := len(identity.EnvConfig) + 1 + len(text); size > maxVariable {
-		return fmt.Errorf("pipeline %s: its workflow configuration has %d bytes, a container's variable can have %d; shorten its filters, or make several pipelines of it", pipeline.FQN(), size, maxVariable)
-	}
-	return nil
 }
 
 // NewJob makes the Job of an on-demand run, whose record has the timestamp in milliseconds.

@@ -414,7 +414,7 @@ func TestRunAutomation(t *testing.T) {
 
 	for entity, want := range map[string]string{
 		`{{`: "is not JSON of the entity Workflow", `{}`: "has no name",
-		`{"name":"x","request":"` + strings.Repeat("x", 1<<17) + `"}`: "a container's variable can have 131071",
+		`{"name":"x","request":"` + strings.Repeat("x", 1<<17) + `"}`: "variable config of container ingestion has 131107 bytes, the limit is 131071",
 	} {
 		_, err := client.RunAutomation(t.Context(), json.RawMessage(entity))
 		require.ErrorContains(t, err, want)

@@ -61,12 +61,16 @@ func (d *deployment) revise(ctx context.Context, before *snapshot) error {
 	d.objects.ConfigMap.Annotations[identity.AnnotationSchedule] = schedule
 	d.id = uuid.NewString()[:8]
 	sameSecret := d.fillSecret(public, secret, cronJob)
+	if size := secretSize(d.objects.Secret); size > maxData {
+		return fmt.Errorf("pipeline %s: %w", d.fqn, tooLarge("Secret "+d.names.Secret+", with the values that are in force until the deploy is done,", size, maxData, shortenVariables))
+	}
 	if public == nil {
 		d.number(1)
 		return nil
 	}
 	current := revisionOf(public)
 	inForce, whole := overlayInForce(public, secret)
+	whole = whole && canRun(public, inForce)
 	if sameSecret && maps.Equal(public.Data, d.objects.ConfigMap.Data) {
 		if d.finished(schedule, public, secret, cronJob) {
 			d.id = public.Annotations[identity.AnnotationDeploy]
@@ -119,6 +123,12 @@ func overlayInForce(public *corev1.ConfigMap, secret *corev1.Secret) (text []byt
 		}
 	}
 	return nil, false
+}
+
+// canRun says whether a run could read its configuration. One that it could not is nothing to go back to.
+func canRun(public *corev1.ConfigMap, overlay []byte) bool {
+	_, err := wholeOf(public, &corev1.Secret{Data: map[string][]byte{secretKey: overlay}})
+	return err == nil
 }
 
 // fillSecret adds to the Secret what the configuration in force still needs, and says whether it has the same values. A run
@@ -203,6 +213,11 @@ func (d *deployment) keep(ctx context.Context, public *corev1.ConfigMap, secret 
 		kept := d.revisionSecret(public, secret, overlay, number)
 		_, err := d.client.secrets().create(ctx, kept)
 		if err == nil {
+			return number, nil
+		}
+		if apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) {
+			// Made by an earlier version, which did not look: it must not keep a better one from coming.
+			d.warnings = append(d.warnings, fmt.Sprintf("revision %d of pipeline %s is not kept, so it cannot be rolled back to: %v", number, d.fqn, err))
 			return number, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {

@@ -71,6 +71,9 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if own != nil {
 		useConfiguration(job, own.Name)
 	}
+	if err := checkRun(job, configMap, own); err != nil {
+		return nil, fmt.Errorf("run pipeline %s: %w", fqn, err)
+	}
 	if err := c.newStart(fqn, runID, job, own).run(ctx); err != nil {
 		return nil, err
 	}

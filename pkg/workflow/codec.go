@@ -47,6 +47,53 @@ func (c Config) Compact() (string, error) { return encode(map[string]any(c), fal
 // YAML is the overlay as it is kept in the Secret.
 func (o Overlay) YAML() (string, error) { return encode(map[string]any(o), true) }
 
+// Compact is the same as YAML, without line breaks.
+func (o Overlay) Compact() (string, error) { return encode(map[string]any(o), false) }
+
+// Verify reads both halves of a configuration back, and fails unless they give the whole again. A process that reads the
+// merged text gets it then, too.
+func Verify(whole Config, public, overlay string) error {
+	publicConfig, err := Parse(public)
+	if err != nil {
+		return err
+	}
+	secrets, err := ParseOverlay(overlay)
+	if err != nil {
+		return err
+	}
+	merged, err := Merge(publicConfig, secrets)
+	if errors.Is(err, ErrMissingSecret) {
+		return fmt.Errorf("%w: a value is %s, which stands for a secret: put the secret in its place", err, Placeholder)
+	}
+	if err != nil {
+		return err
+	}
+	if at, same := difference(map[string]any(whole), map[string]any(merged), ""); !same {
+		return unrepresentable(at, "it reads back as another one")
+	}
+	text, err := merged.Compact()
+	if err != nil {
+		return err
+	}
+	again, err := decodeYAML(text)
+	if err != nil {
+		return fmt.Errorf("%w: read back: %w", ErrUnrepresentable, err)
+	}
+	if at, same := difference(map[string]any(whole), again, ""); !same {
+		return unrepresentable(at, "it reads back as another one")
+	}
+	return nil
+}
+
+// Recode writes JSON so that PyYAML, too, reads the values that it has.
+func Recode(data []byte) (string, error) {
+	value, err := decode(string(data))
+	if err != nil {
+		return "", err
+	}
+	return encode(value, false)
+}
+
 // encode writes a value as text that encoding/json, yaml.v3 and PyYAML read as that value.
 func encode(value any, lines bool) (string, error) {
 	e := encoder{lines: lines}
