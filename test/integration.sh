@@ -6,7 +6,7 @@ export CLUSTER=${CLUSTER:-local}
 make=(make --no-print-directory)
 # As the programs are built, so that their packages are not compiled once more.
 test=(env CGO_ENABLED=0 go test -trimpath -count=1)
-images=(openmetadata-stand-in ingestion-light ingestion exithandler)
+images=(openmetadata-stand-in ingestion-light ingestion exithandler pipelinectl)
 
 case $CLUSTER in
 current) ;;

@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
+	_ "golang.org/x/crypto/x509roots/fallback" // An image from scratch has no certificate authorities of its own.
 	"k8s.io/klog/v2"
 
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"

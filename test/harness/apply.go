@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,11 +19,14 @@ import (
 )
 
 // applyFile applies the objects of a YAML file to a namespace, as kubectl apply --server-side would. It is for the
-// repository's own files, whose kinds have regular plurals.
-func (c *Cluster) applyFile(ctx context.Context, namespace, path string) error {
+// repository's own files, whose kinds have regular plurals. replace may be nil; it changes the file's text first.
+func (c *Cluster) applyFile(ctx context.Context, namespace, path string, replace *strings.Replacer) error {
 	data, err := os.ReadFile(path) //nolint:gosec // The repository's own file.
 	if err != nil {
 		return fmt.Errorf("apply to namespace %s: %w", namespace, err)
+	}
+	if replace != nil {
+		data = []byte(replace.Replace(string(data)))
 	}
 	client, err := dynamic.NewForConfig(c.Config)
 	if err != nil {

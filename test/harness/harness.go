@@ -188,7 +188,35 @@ func (c *Cluster) Namespace(ctx context.Context, name string, confirm func(quest
 			return fmt.Errorf("create namespace %s: %w", name, err)
 		}
 	}
-	return c.applyFile(ctx, name, filepath.Join(c.Root, "deploy", "ingestion.yaml"))
+	return c.applyFile(ctx, name, filepath.Join(c.Root, "deploy", "ingestion.yaml"), nil)
+}
+
+// Deployment applies deploy/serve.yaml to a namespace, with the Secret that it reads, and waits until its pod runs. The image
+// is the one that the tests build, as a user's kustomization.yaml would name theirs.
+func (c *Cluster) Deployment(ctx context.Context, namespace string, s *StandIn) error {
+	const image = "pipelinectl.local/pipelinectl:dev"
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "pipelinectl"},
+		StringData: map[string]string{"OPENMETADATA_URL": s.PodURL, "OPENMETADATA_TOKEN": s.Token},
+	}
+	if _, err := c.Kube.CoreV1().Secrets(namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create the Secret of pipelinectl serve in namespace %s: %w", namespace, err)
+	}
+	err := c.applyFile(ctx, namespace, filepath.Join(c.Root, "deploy", "serve.yaml"), strings.NewReplacer("image: pipelinectl\n", "image: "+image+"\n"))
+	if err != nil {
+		return err
+	}
+	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
+		deployment, err := c.Kube.AppsV1().Deployments(namespace).Get(ctx, "pipelinectl-serve", metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		return deployment.Status.AvailableReplicas == 1, nil
+	})
+	if err != nil {
+		return fmt.Errorf("pipelinectl serve does not become available; see kubectl -n %s describe pods: %w", namespace, err)
+	}
+	return nil
 }
 
 // Owns says whether this package made the namespace.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # build.sh IMAGE...: builds images without a Docker engine, into archives that `cluster load` and `docker load` take:
 # ${XDG_CACHE_HOME:-~/.cache}/pipelinectl/images/IMAGE.tar. An image whose inputs did not change is not built again.
-# IMAGE is one of openmetadata-stand-in, exithandler, ingestion-light, ingestion. The programs in bin/ are built before (make build).
+# IMAGE is one of openmetadata-stand-in, exithandler, pipelinectl, ingestion-light, ingestion. The programs in bin/ are built before (make build).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -10,6 +10,9 @@ mkdir -p "$cache"
 # shellcheck source-path=SCRIPTDIR source=../progress.sh
 . "$here/../progress.sh"
 "$here/../install.sh" buildah=buildah mmdebstrap=mmdebstrap
+# The archives and buildah's store are shared by all clones: one build at a time.
+exec {lock}>"$cache/lock"
+flock "$lock"
 
 # libstdc++6: compiled packages from an index need it.
 python=python3,python3-yaml,ca-certificates,libstdc++6
@@ -103,6 +106,8 @@ stand_in() { build_and_push "$root" openmetadata-stand-in --file "$root/test/ope
 
 exithandler() { build_and_push "$root" exithandler --file "$root/Dockerfile.exithandler" --target exithandler; }
 
+pipelinectl() { build_and_push "$root" pipelinectl --file "$root/Dockerfile.exithandler" --target pipelinectl; }
+
 ingestion_light() {
   base_image python "$python" || return
   build "$here" ingestion-light-plain --file "$here/ingestion-light/Dockerfile" || return
@@ -120,10 +125,11 @@ for image in "$@"; do
   case $image in
   openmetadata-stand-in) make=stand_in inputs=("$root/bin/openmetadata-stand-in" "$root/test/openmetadata/Dockerfile") ;;
   exithandler) make=exithandler inputs=("${handler[@]}") ;;
+  pipelinectl) make=pipelinectl inputs=("$root/bin/pipelinectl" "$root/Dockerfile.exithandler") ;;
   ingestion-light) make=ingestion_light inputs=("${base[@]}" "${handler[@]}" "$here"/ingestion-light/* "$here"/simulation/*.py) ;;
   ingestion) make=ingestion inputs=("${base[@]}" "${handler[@]}" "$here"/ingestion/{Dockerfile,*.txt,*.py,*/*.py} "$here"/simulation/*.py) ;;
   *)
-    echo "build.sh: unknown image $image; it is one of openmetadata-stand-in, exithandler, ingestion-light, ingestion" >&2
+    echo "build.sh: unknown image $image; it is one of openmetadata-stand-in, exithandler, pipelinectl, ingestion-light, ingestion" >&2
     exit 2
     ;;
   esac
