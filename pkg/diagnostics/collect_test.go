@@ -416,15 +416,15 @@ func TestRedactor(t *testing.T) {
 		want    string
 	}{
 		"Simple":   {reason: "a secret is not shown", secrets: []string{"hunter2"}, text: "a hunter2 b hunter2", want: "a <redacted> b <redacted>"},
-		"Short":    {reason: "a secret of two characters would blank half the text", secrets: []string{"", "a", "an"}, text: "an answer", want: "an answer"},
-		"Nested":   {reason: "what holds another is redacted whole, in whatever order they come", secrets: []string{"abc", "abcdef"}, text: "abcdef abc", want: "<redacted> <redacted>"},
+		"Short":    {reason: "a secret of three characters would blank half the text", secrets: []string{"", "a", "an", "ans"}, text: "an answer", want: "an answer"},
+		"Nested":   {reason: "what holds another is redacted whole, in whatever order they come", secrets: []string{"abcd", "abcdef"}, text: "abcdef abcd", want: "<redacted> <redacted>"},
 		"Newline":  {reason: "a secret of a file ends with a newline, its print does not", secrets: []string{"hunter2\n"}, text: "p=hunter2;", want: "p=<redacted>;"},
 		"Nothing":  {reason: "nothing is secret", text: "abc", want: "abc"},
 		"Lines":    {reason: "of a key each line, as a log may be cut between them", secrets: []string{"-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nab\n"}, text: "MIIEvQIBADANBgkqhkiG9w0 ab", want: "<redacted> ab"},
 		"URL":      {reason: "a connection string shows it escaped", secrets: []string{"p@ss w/rd"}, text: "u:p%40ss+w%2Frd@h v:p@ss%20w%2Frd@h w:p@ss w/rd", want: "u:<redacted>@h v:<redacted>@h w:<redacted>"},
 		"JSON":     {reason: "so does a configuration that is logged, as Go and as others write it", secrets: []string{`a"b\c<d`}, text: `{"p":"a\"b\\c\u003cd"} {"p":"a\"b\\c<d"}`, want: `{"p":"<redacted>"} {"p":"<redacted>"}`},
 		"Quoted":   {reason: "a secret may begin and end with a quote", secrets: []string{`"abc"`}, text: `x "abc" \"abc\"`, want: "x <redacted> <redacted>"},
-		"Repeated": {reason: "a value may be there twice", secrets: []string{"abc", "abc"}, text: "abc", want: "<redacted>"},
+		"Repeated": {reason: "a value may be there twice", secrets: []string{"abcd", "abcd"}, text: "abcd", want: "<redacted>"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

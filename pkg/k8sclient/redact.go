@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,10 +70,8 @@ type redactor struct {
 }
 
 func newRedactor(out io.Writer, values []string) *redactor {
-	// A Secret that was edited by hand may have an empty value, which is everywhere.
-	values = slices.DeleteFunc(diagnostics.SecretLines(values), func(value string) bool { return value == "" })
-	r := &redactor{out: out, replace: diagnostics.NewRedactor(values), values: values}
-	for _, value := range values {
+	r := &redactor{out: out, replace: diagnostics.NewRedactor(values), values: diagnostics.SecretForms(values)}
+	for _, value := range r.values {
 		r.overlap = max(r.overlap, len(value))
 	}
 	return r

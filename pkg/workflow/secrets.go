@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -98,7 +99,7 @@ func merge(value any, pointer string, overlay Overlay, missing *[]string) any {
 	}
 }
 
-// Values are the secret values, longest first, so that one which holds another is redacted whole. A certificate's path is not among
+// Values are the secret values, and the secrets within them, longest first, so that one which holds another is redacted whole. A certificate's path is not among
 // them: the schemas mark it as a password, and an error about the file has to name it.
 func (o Overlay) Values() []string {
 	values := make([]string, 0, len(o))
@@ -107,10 +108,12 @@ func (o Overlay) Values() []string {
 		for _, text := range printed(value) {
 			if !certificate.MatchString(name) || !filePath.MatchString(text) {
 				values = append(values, text)
+				values = append(values, secretsWithin(text)...)
 			}
 		}
 	}
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	values = slices.DeleteFunc(values, func(value string) bool { return value == "" })
+	slices.SortFunc(values, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	return slices.Compact(values)
 }
 

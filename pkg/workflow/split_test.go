@@ -2,7 +2,6 @@ package workflow
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -168,5 +167,18 @@ func TestValues(t *testing.T) {
 	overlay := Overlay{
 		"/a": map[string]any{"https://me:pw@h": []any{json.Number("12345"), true, nil}}, "/b/caCertificate": "/etc/ca/ca.pem", "/c/caCertificate": "-----BEGIN", "/password": "/etc/ca.pem",
 	}
-	assert.ElementsMatch(t, []string{"12345", "-----BEGIN", "/etc/ca.pem", "https://me:pw@h"}, overlay.Values(), fmt.Sprint(overlay))
+	assert.ElementsMatch(t, []string{"12345", "-----BEGIN", "/etc/ca.pem", "https://me:pw@h", "pw"}, slices.Compact(slices.Sorted(slices.Values(overlay.Values()))))
+	for name, tc := range map[string]struct{ text, want string }{
+		"URL":     {"mysql+pymysql://me:p%40ss@h/x", "p@ss"},
+		"Escaped": {"mysql+pymysql://me:p%40ss@h/x", "p%40ss"},
+		"Query":   {"https://h/x?a=1&token=hunter2&b=2", "hunter2"},
+		"JAAS":    {`x required username="u" password="hunter2";`, "hunter2"},
+		"JSON":    {`{"a": {"private_key": "-----BEGIN KEY-----\nabc", "n": 1}}`, "-----BEGIN KEY-----\nabc"},
+		"Basic":   {"Basic dTpodW50ZXIy", "hunter2"},
+		"Bearer":  {"Bearer hunter22", "hunter22"},
+		"Base64":  {"cG9zdGdyZXM6Ly9tZTpodW50ZXIyQGgveA==", "hunter2"},
+	} {
+		assert.Contains(t, Overlay{"/x": tc.text}.Values(), tc.want, name)
+		assert.Contains(t, Overlay{"/x": tc.text}.Values(), tc.text, name)
+	}
 }

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/url"
 	"regexp"
 	"slices"
@@ -170,6 +171,47 @@ func httpCredentials(text string) bool {
 	return false
 }
 
+// secretsWithin are the secrets in a text that is one: a program may print the password of a URL without the URL.
+func secretsWithin(text string) []string {
+	var out []string
+	const deepest = 3
+	for range deepest {
+		if json.Valid([]byte(text)) && strings.ContainsAny(text, "{[") {
+			if config, err := Parse(`{"":` + text + `}`); err == nil {
+				_, overlay := Rules{}.Split(config)
+				out = append(out, overlay.Values()...)
+			}
+		}
+		for _, match := range userInfo.FindAllStringSubmatch(text, -1) {
+			password := match[1] + match[2]
+			out = append(out, password)
+			if plain, err := url.PathUnescape(password); err == nil {
+				out = append(out, plain)
+			}
+		}
+		for _, match := range schemes.FindAllStringSubmatch(text, -1) {
+			out = append(out, match[3])
+			if inner, ok := base64Text(match[3]); ok && strings.EqualFold(match[2], "basic") {
+				_, password, _ := strings.Cut(inner, ":")
+				out = append(out, password)
+			}
+		}
+		eachAssigned(text, func(_, value string) bool {
+			out = append(out, value)
+			return true
+		})
+		inner := decoded(text)
+		if inner == text {
+			break
+		}
+		text = inner
+	}
+	return out
+}
+
+// userInfo finds the password in a URL.
+var userInfo = regexp.MustCompile(`//[^/\s?#@:"'<>]*:([^\s"'<>]+)@|^[^\s/:@]+:([^\s/@]+)@`)
+
 // assigned finds a secret that is given by its name within a text: a parameter of a URL, a property of a connection string of
 // libpq, JDBC, ODBC or JAAS, an option of a command, a field in JSON, YAML or XML.
 func assigned(text string) string {
@@ -178,34 +220,45 @@ func assigned(text string) string {
 			return "the property " + match[1]
 		}
 	}
+	var found string
+	eachAssigned(text, func(name, _ string) bool {
+		found = "the property " + strings.TrimLeft(name, "-")
+		return false
+	})
+	return found
+}
+
+// eachAssigned calls a function for each name and value in a text of which the name says that it is a secret, until it returns false.
+func eachAssigned(text string, see func(name, value string) bool) {
 	for i := range len(text) {
-		var name string
-		switch text[i] {
-		case '=':
-			name = nameBefore(text[:i])
-		case '>':
-			if name = nameBefore(text[:i]); !strings.HasSuffix(text[:i], "<"+name) {
-				continue
-			}
-		case ':':
-			// Of host:port it is no name; in YAML a space follows, in JSON a quote precedes.
-			if i+1 == len(text) || strings.IndexByte(" \t\r\n\"'", text[i+1]) < 0 && (i == 0 || strings.IndexByte(`"'`, text[i-1]) < 0) {
-				continue
-			}
-			name = nameBefore(text[:i])
-		case ' ':
-			if name = nameBefore(text[:i]); !strings.HasPrefix(name, "--") {
-				continue
-			}
-		default:
+		name := assignedAt(text, i)
+		if name == "" {
 			continue
 		}
 		value := valueAfter(text[i+1:])
-		if name == "" || value == "" {
-			continue
+		if value != "" && (nameReason(name) != "" || inQuery(text[:i], name, value)) && !see(name, value) {
+			return
 		}
-		if nameReason(name) != "" || inQuery(text[:i], name, value) {
-			return "the property " + strings.TrimLeft(name, "-")
+	}
+}
+
+// assignedAt is the name before what may be the sign between a name and its value; empty where it is none.
+func assignedAt(text string, i int) string {
+	switch text[i] {
+	case '=':
+		return nameBefore(text[:i])
+	case '>':
+		if name := nameBefore(text[:i]); strings.HasSuffix(text[:i], "<"+name) {
+			return name
+		}
+	case ':':
+		// Of host:port it is no name; in YAML a space follows, in JSON a quote precedes.
+		if i+1 == len(text) || strings.IndexByte(" \t\r\n\"'", text[i+1]) >= 0 || i > 0 && strings.IndexByte(`"'`, text[i-1]) >= 0 {
+			return nameBefore(text[:i])
+		}
+	case ' ':
+		if name := nameBefore(text[:i]); strings.HasPrefix(name, "--") {
+			return name
 		}
 	}
 	return ""
