@@ -19,9 +19,10 @@ const (
 type deployCmd struct {
 	outputFlag
 
-	Pipelines []string `arg:"" optional:"" name:"pipeline" help:"Fully qualified names of pipelines that are read from OpenMetadata."`
-	File      []string `short:"f" help:"File or folder with IngestionPipeline entities, JSON or YAML; - is standard input. Services beside them are used in place of the server's." placeholder:"FILE"`
-	DryRun    string   `enum:"none,client,server" default:"none" help:"client: only make the objects; server: let the API server check them. Nothing is changed." placeholder:"WHERE"`
+	Pipelines      []string `arg:"" optional:"" name:"pipeline" help:"Fully qualified names of pipelines that are read from OpenMetadata."`
+	File           []string `short:"f" help:"File or folder with IngestionPipeline entities, JSON or YAML; - is standard input. Services beside them are used in place of the server's." placeholder:"FILE"`
+	ExplainSecrets bool     `help:"List what is kept in the Secret and why, by path; no value is shown."`
+	DryRun         string   `enum:"none,client,server" default:"none" help:"client: only make the objects; server: let the API server check them. Nothing is changed." placeholder:"WHERE"`
 }
 
 var errNothingToDeploy = errors.New("say what to deploy: --file, or fully qualified names")
@@ -65,12 +66,15 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 		if _, err := c.pipelines.RenderAll(ctx, items); err != nil {
 			return err
 		}
-		return cmd.printChecked(s, found.pipelines)
+		return cmd.printChecked(s, c, found.pipelines)
 	}
 	bar := newProgress(s.err, "deploying", len(items))
 	results, failed := c.pipelines.DeployAll(ctx, items, k8sclient.DeployOptions{DryRun: cmd.DryRun == dryRunServer},
 		func(int, *k8sclient.DeployResult, error) { bar.step() })
 	bar.end()
+	if err := cmd.explain(c, results, found.pipelines); err != nil {
+		failed = errors.Join(failed, err)
+	}
 	return errors.Join(cmd.printResults(s, results), failed)
 }
 
@@ -87,10 +91,30 @@ func (g *globals) items(c *connection, found *entities) ([]k8sclient.DeployItem,
 	return items, errors.Join(errs...)
 }
 
-func (cmd *deployCmd) printChecked(s streams, pipelines []*omapi.IngestionPipeline) error {
+// explain adds what is kept in the Secret to the results, which are in the order of the pipelines.
+func (cmd *deployCmd) explain(c *connection, results []*k8sclient.DeployResult, pipelines []*omapi.IngestionPipeline) error {
+	if !cmd.ExplainSecrets {
+		return nil
+	}
+	for i, result := range results {
+		if result == nil {
+			continue
+		}
+		var err error
+		if result.Secrets, err = k8sclient.Explain(&c.config, pipelines[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (cmd *deployCmd) printChecked(s streams, c *connection, pipelines []*omapi.IngestionPipeline) error {
 	results := make([]*k8sclient.DeployResult, len(pipelines))
 	for i, pipeline := range pipelines {
 		results[i] = &k8sclient.DeployResult{FQN: pipeline.FQN(), Schedule: pipeline.AirflowConfig.ScheduleInterval}
+	}
+	if err := cmd.explain(c, results, pipelines); err != nil {
+		return err
 	}
 	return cmd.printResults(s, results)
 }
@@ -114,6 +138,9 @@ func (cmd *deployCmd) printResults(s streams, results []*k8sclient.DeployResult)
 			v.text += "\n"
 		}
 		v.text += fmt.Sprintf("pipeline %s %s, %s", result.FQN, cmd.deployed(result), schedule)
+		for _, secret := range result.Secrets {
+			v.text += fmt.Sprintf("\n  secret %s: %s", secret.Path, secret.Reason)
+		}
 		v.names = append(v.names, result.FQN)
 	}
 	if len(done) == 0 {

@@ -17,9 +17,10 @@ import (
 )
 
 type renderCmd struct {
-	File        []string `short:"f" required:"" help:"File or folder with IngestionPipeline entities and the services that they read from, JSON or YAML; - is standard input." placeholder:"FILE"`
-	ServiceType string   `help:"Type of the services that are not in the files, such as Mysql." placeholder:"TYPE"`
-	ShowSecrets bool     `help:"Print the Secrets' values. Without it they are left out."`
+	File           []string `short:"f" required:"" help:"File or folder with IngestionPipeline entities and the services that they read from, JSON or YAML; - is standard input." placeholder:"FILE"`
+	ServiceType    string   `help:"Type of the services that are not in the files, such as Mysql." placeholder:"TYPE"`
+	ExplainSecrets bool     `help:"List what is kept in the Secrets and why, by path, in comments; no value is shown."`
+	ShowSecrets    bool     `help:"Print the Secrets' values. Without it they are left out."`
 }
 
 // hidden stands for a token that is not printed.
@@ -50,6 +51,9 @@ func (cmd *renderCmd) Run(ctx context.Context, g *globals, s streams) error {
 		g.warn("the Secrets are printed without their values, which a pipeline cannot run without; see --show-secrets")
 	}
 	for i := range objects {
+		if err := cmd.explain(s, &loaded.Config, found.pipelines[i]); err != nil {
+			return err
+		}
 		if err := cmd.print(s, objects[i]); err != nil {
 			return err
 		}
@@ -82,6 +86,21 @@ func (cmd *renderCmd) render(g *globals, loaded *k8sclient.Loaded, found *entiti
 		service = &omapi.Service{Name: pipeline.Service.Name, FullyQualifiedName: pipeline.Service.FullyQualifiedName, ServiceType: serviceType}
 	}
 	return k8sclient.NewObjects(&loaded.Config, pipeline, service)
+}
+
+func (cmd *renderCmd) explain(s streams, config *k8sclient.Config, pipeline *omapi.IngestionPipeline) error {
+	if !cmd.ExplainSecrets {
+		return nil
+	}
+	secrets, err := k8sclient.Explain(config, pipeline)
+	if err != nil {
+		return err
+	}
+	lines := []string{"# Pipeline " + pipeline.FQN() + " keeps these in its Secret:"}
+	for _, secret := range secrets {
+		lines = append(lines, "#   "+secret.Path+": "+secret.Reason)
+	}
+	return s.lines(lines)
 }
 
 func (cmd *renderCmd) print(s streams, objects *k8sclient.Objects) error {

@@ -52,7 +52,8 @@ type Client struct {
 	om     *omapi.Client
 	config Config
 	// locks are for deploys of one pipeline, or of pipelines that would have the same names.
-	locks locks
+	locks    locks
+	services serviceSecrets
 	// sidecar is SidecarAlways or SidecarNever once the cluster was asked; sidecarMu guards it.
 	sidecarMu sync.Mutex
 	sidecar   SidecarMode

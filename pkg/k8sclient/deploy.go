@@ -57,6 +57,8 @@ type DeployResult struct {
 	Schedule string `json:"schedule,omitempty"`
 	// Revision counts the pipeline's configurations; Rollback goes back to an earlier one.
 	Revision int64 `json:"revision"`
+	// Secrets are what is kept in the Secret, and why, where the caller adds it; see Explain.
+	Secrets []workflow.Finding `json:"secrets,omitempty"`
 	// Warnings are about what is left to do after a deploy that is done.
 	Warnings []string `json:"warnings,omitempty"`
 }

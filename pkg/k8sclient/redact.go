@@ -5,7 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -28,13 +31,28 @@ func (c *Client) SecretValues(ctx context.Context, fqn string) ([]string, error)
 }
 
 // secretValues are what a pipeline's runs are given in secret, and were: an old run's log shows an old token. So the
-// Secrets of earlier revisions are read too, and those of an application's runs.
+// Secrets of earlier revisions are read too, and those of an application's runs. What the workflow reads from OpenMetadata by itself,
+// the passwords of its service, is asked for at the same time.
 func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) ([]string, error) {
+	var service []string
+	var asked sync.WaitGroup
+	asked.Go(func() { service = c.serviceSecrets(ctx, pipeline) })
+	values, err := c.keptSecrets(ctx, pipeline, names)
+	if err != nil {
+		return nil, err
+	}
+	asked.Wait()
+	return append(values, service...), nil
+}
+
+func (c *Client) keptSecrets(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) ([]string, error) {
 	list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pipelineSelector(names)})
 	if err != nil {
 		return nil, c.failed("list the Secrets of pipeline "+pipeline.FQN()+", whose values are hidden in logs", err)
 	}
-	var values []string
+	// What was deployed before a rule was known.
+	_, overlay := c.config.secretRules().Split(pipeline.SourceConfig)
+	values := overlay.Values()
 	for i := range list.Items {
 		secret := &list.Items[i]
 		if !owned(secret, pipeline.FQN()) {
@@ -43,20 +61,66 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 		if secret.Type == revisionType {
 			secret = secretOf(secret)
 		}
-		for _, key := range []string{secretKey, previousKey} {
-			overlay, err := workflow.ParseOverlay(string(secret.Data[key]))
-			if err != nil {
-				return nil, fmt.Errorf("secret %s: %w", list.Items[i].Name, err)
-			}
-			values = append(values, overlay.Values()...)
+		overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", list.Items[i].Name, err)
 		}
+		values = append(values, overlay.Values()...)
 		for key, value := range secret.Data {
-			if _, _, ok := parseVariableKey(key); ok {
-				values = append(values, string(value))
+			if strings.HasPrefix(key, variablePrefix) {
+				values = append(values, workflow.Overlay{"/": string(value)}.Values()...)
 			}
 		}
 	}
 	return values, nil
+}
+
+// serviceSecrets holds what was read of the services' secrets, for a while: the pages of a log come one by one.
+type serviceSecrets struct {
+	mu    sync.Mutex
+	known map[omapi.EntityReference]readSecrets
+}
+
+type readSecrets struct {
+	values []string
+	until  time.Time
+}
+
+const (
+	// serviceTimeout bounds the question for a service's secrets, for which logs and reports wait.
+	serviceTimeout = 2 * time.Second
+	// serviceMemory is how long the answer serves, also that there was none.
+	serviceMemory = time.Minute
+)
+
+// serviceSecrets are the passwords of the service that a pipeline reads from, as far as OpenMetadata tells them: to a bot. Without an
+// answer there are none; it is no reason to keep a log or a report back.
+func (c *Client) serviceSecrets(ctx context.Context, pipeline *omapi.IngestionPipeline) []string {
+	if c.om == nil || pipeline.PipelineType == omapi.PipelineApplication || pipeline.PipelineType == omapi.PipelineTestSuite {
+		return nil // An application has all in its own configuration, a test suite no service.
+	}
+	c.services.mu.Lock()
+	read, ok := c.services.known[pipeline.Service]
+	c.services.mu.Unlock()
+	if ok && time.Now().Before(read.until) {
+		return read.values
+	}
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	connection, err := c.om.GetConnection(ctx, pipeline.Service)
+	if err == nil {
+		_, overlay := c.config.secretRules().Split(connection)
+		read.values = overlay.Values()
+	} // Else what was known before still hides something.
+	read.values = slices.DeleteFunc(read.values, workflow.IsMask)
+	read.until = time.Now().Add(serviceMemory)
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
+	if c.services.known == nil {
+		c.services.known = map[omapi.EntityReference]readSecrets{}
+	}
+	c.services.known[pipeline.Service] = read
+	return read.values
 }
 
 // redactor hides secret values in what is written through it, line by line.

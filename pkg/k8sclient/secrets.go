@@ -33,9 +33,10 @@ func (c *Config) validateSecrets(p *problems) {
 	}
 }
 
-// Explain lists what of a pipeline is kept in the Secret, and why, by path. The variables of extraEnvVars are among it, by name. The
-// service may be nil for an application.
-func Explain(config *Config, pipeline *omapi.IngestionPipeline, service *omapi.Service) ([]workflow.Finding, error) {
+// Explain lists what of a pipeline is kept in the Secret, and why, by path. The variables of extraEnvVars are among it, by name.
+func Explain(config *Config, pipeline *omapi.IngestionPipeline) ([]workflow.Finding, error) {
+	// Nothing of a service but its name and type is in a configuration.
+	service := &omapi.Service{Name: pipeline.Service.Name, ServiceType: "any"}
 	full, err := workflow.Build(pipeline, service)
 	if err != nil {
 		return nil, err

@@ -146,6 +146,26 @@ func (c *Client) GetService(ctx context.Context, ref EntityReference) (*Service,
 	return &service, nil
 }
 
+// GetConnection reads how a service is reached, with the passwords that the token may see: OpenMetadata masks them for all but bots.
+func (c *Client) GetConnection(ctx context.Context, ref EntityReference) (map[string]any, error) {
+	collection, err := serviceCollection(ref.Type)
+	if err != nil {
+		return nil, err
+	}
+	fqn := ref.FullyQualifiedName
+	if fqn == "" {
+		fqn = JoinFQN(ref.Name)
+	}
+	var service struct {
+		Connection map[string]any `json:"connection"`
+	}
+	err = c.do(ctx, request{
+		op:     fmt.Sprintf("read the connection of %s %s", ref.Type, fqn),
+		method: http.MethodGet, path: collection + "/name/" + escape(fqn), into: &service,
+	})
+	return service.Connection, err
+}
+
 // serviceCollection is where the entities of a type are. OpenMetadata names the API of services by their type.
 func serviceCollection(entityType string) (string, error) {
 	if entityType == typeTestSuite {

@@ -28,6 +28,9 @@ var ErrMasked = errors.New("secret value is masked")
 // mask is what OpenMetadata shows of a password to those who may not see it (PasswordEntityMasker).
 var mask = regexp.MustCompile(`^\*{5,}$`)
 
+// IsMask says that a text stands for a secret that the server has not told.
+func IsMask(text string) bool { return mask.MatchString(text) }
+
 // CheckMasks refuses a configuration with masks in place of its secrets.
 func CheckMasks(config Config) error {
 	var found []string
@@ -104,6 +107,9 @@ func merge(value any, pointer string, overlay Overlay, missing *[]string) any {
 func (o Overlay) Values() []string {
 	values := make([]string, 0, len(o))
 	for pointer, value := range o {
+		if pointer == belongsTo {
+			continue
+		}
 		name := pointer[strings.LastIndexByte(pointer, '/')+1:]
 		for _, text := range printed(value) {
 			if !certificate.MatchString(name) || !filePath.MatchString(text) {

@@ -166,6 +166,7 @@ func TestValues(t *testing.T) {
 	t.Parallel()
 	overlay := Overlay{
 		"/a": map[string]any{"https://me:pw@h": []any{json.Number("12345"), true, nil}}, "/b/caCertificate": "/etc/ca/ca.pem", "/c/caCertificate": "-----BEGIN", "/password": "/etc/ca.pem",
+		belongsTo: "no secret",
 	}
 	assert.ElementsMatch(t, []string{"12345", "-----BEGIN", "/etc/ca.pem", "https://me:pw@h", "pw"}, slices.Compact(slices.Sorted(slices.Values(overlay.Values()))))
 	for name, tc := range map[string]struct{ text, want string }{

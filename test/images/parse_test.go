@@ -3,9 +3,11 @@ package images
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -52,6 +54,87 @@ func TestWorkflowsParse(t *testing.T) {
 	var failed map[string]string
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &failed), stdout.String())
 	assert.Empty(t, failed)
+}
+
+// TestPasswordsAreKnown holds the list of passwords against the ingestion package in the image: whoever gives it a newer one is told
+// here that there are passwords which would stand in ConfigMaps.
+func TestPasswordsAreKnown(t *testing.T) {
+	if os.Getenv("PIPELINECTL_E2E") == "" || os.Geteuid() != 0 {
+		t.Skip("PIPELINECTL_E2E is not set, or not root: this test needs built images, run it by make test-integration")
+	}
+	script, err := filepath.Abs("passwords.py")
+	require.NoError(t, err)
+	command := exec.CommandContext(t.Context(), "buildah", "run", "--isolation", "chroot", "--volume", script+":/passwords.py:ro", newContainer(t, "ingestion"), "--", "python", "/passwords.py")
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	require.NoError(t, command.Run(), stderr.String())
+	requirePasswordsKnown(t, stdout.Bytes())
+}
+
+// passwords is what passwords.py prints.
+type passwords struct {
+	Names  map[string][]string `json:"names"`
+	Fields []struct {
+		Model, Name string
+		Parents     []string
+	} `json:"fields"`
+}
+
+func requirePasswordsKnown(t *testing.T, text []byte) {
+	t.Helper()
+	var real passwords
+	require.NoError(t, json.Unmarshal(text, &real))
+	require.Greater(t, len(real.Fields), 100)
+	for _, field := range real.Fields {
+		for _, parent := range append(field.Parents, "config") {
+			if len(real.Names[field.Name]) > 0 && parent == "config" {
+				continue
+			}
+			config := workflow.Config{"a": map[string]any{parent: map[string]any{field.Name: "SENTINEL"}}}
+			// What they mark cannot be released; so it is told apart from what is found by its name.
+			_, overlay := workflow.Rules{Public: []string{field.Name}}.Split(config)
+			assert.Len(t, overlay, 1, "%s.%s below %s is a password and not in pkg/workflow/passwords.txt: make generate", field.Model, field.Name, parent)
+		}
+	}
+}
+
+// TestPasswordsOfAPackage runs the generator on a package that is made for it, and holds the list against it.
+func TestPasswordsOfAPackage(t *testing.T) {
+	t.Parallel()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3")
+	}
+	folder := filepath.Join(t.TempDir(), "metadata", "generated", "schema", "entity")
+	require.NoError(t, os.MkdirAll(folder, 0o700))
+	for file, text := range map[string]string{
+		"token.py": "class Token(RootModel[CustomSecretStr]):\n    root: CustomSecretStr\n",
+		"a.py": `
+from . import token
+from .b import Inner
+class Model(BaseModel):
+    plain: Annotated[str | None, Field(description='password')] = None
+    secretOne: Annotated[CustomSecretStr | None, Field(description='x')] = None
+    second_one: Annotated[Optional[CustomSecretStr], Field(alias='second-one')]
+    third: Annotated[token.Token | None, Field(title='x')] = None
+    listed: Annotated[list[CustomSecretStr] | None, Field(title='x')] = None
+    inner: Annotated[Inner, Field(title='x')]
+`,
+		"b.py": "class Inner(BaseModel):\n    fourth: CustomSecretStr\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600))
+	}
+	root := filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(folder))))
+	out, err := exec.CommandContext(t.Context(), python, "passwords.py", root).Output() //nolint:gosec // The interpreter is this machine's.
+	require.NoError(t, err)
+	var found passwords
+	require.NoError(t, json.Unmarshal(out, &found))
+	assert.ElementsMatch(t, []string{"secretOne", "second-one", "third", "listed", "fourth"}, slices.Collect(maps.Keys(found.Names)))
+	for _, field := range found.Fields {
+		if field.Name == "fourth" {
+			assert.Equal(t, []string{"inner"}, field.Parents)
+		}
+	}
 }
 
 // automation is the test of a connection as OpenMetadata hands it to a runner. Its pod gets it as it is.
