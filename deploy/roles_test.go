@@ -213,8 +213,9 @@ func (r reader) Events(ctx context.Context, _, _ string) ([]corev1.Event, error)
 	return list.Items, err
 }
 
-// TestServeRole: one run that failed, of a kind whose runs have Secrets of their own, one that is lost, one that goes on, and one
-// that was stopped and whose Job is suspended.
+// TestServeRole: one run that failed, of a kind whose runs have Secrets of their own, one that is lost, one that goes on and has
+// no record, one that was stopped and whose Job is suspended, and two that have ended in pods that a container which is not theirs
+// keeps running.
 func TestServeRole(t *testing.T) {
 	t.Parallel()
 	om := omtest.Start(t, openmetadata.Options{})
@@ -242,7 +243,25 @@ func TestServeRole(t *testing.T) {
 	stopped.UID = "stopped"
 	stopped.Annotations = map[string]string{identity.AnnotationFQN: fqn, identity.AnnotationStopRequested: "2026-01-02T03:04:05Z"}
 	stopped.Labels = map[string]string{identity.LabelPipeline: "nightly", identity.LabelRunID: uuid.NewString()}
-	kube := fake.NewClientset(job, stopped, running, attempt, configMap)
+	others := []runtime.Object{job, attempt, configMap, running, stopped}
+	for name, tc := range map[string]struct {
+		state      corev1.ContainerState
+		finalizers []string
+	}{
+		"held":    {state: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.Unix(1_700_000_000, 0)}}, finalizers: []string{batchv1.JobTrackingFinalizer}},
+		"counted": {state: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.Unix(1_700_000_000, 0)}}},
+		"untold":  {state: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Unix(1_700_000_000, 0)}}},
+	} {
+		owner, pod := &batchv1.Job{ObjectMeta: meta(name)}, &corev1.Pod{ObjectMeta: meta(name)}
+		owner.UID, owner.Labels[identity.LabelRunID] = types.UID(name), uuid.NewString()
+		pod.Finalizers, pod.Labels[batchv1.JobNameLabel], pod.Labels[batchv1.ControllerUidLabel] = tc.finalizers, name, name
+		pod.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Name: name, UID: types.UID(name), Controller: new(true)}}
+		pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{
+			{Name: identity.ContainerName, State: tc.state}, {Name: "istio-proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+		}}
+		others = append(others, owner, pod)
+	}
+	kube := fake.NewClientset(others...)
 	metadata := metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
 	metadata.PrependReactor("list", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		list := &metav1.List{}
@@ -262,9 +281,13 @@ func TestServeRole(t *testing.T) {
 	go func() { done <- serve.Run(ctx) }()
 	assert.Eventually(t, func() bool {
 		a, b := om.Run(t, fqn, ended), om.Run(t, fqn, lost)
+		patches := map[string]bool{}
+		for _, action := range kube.Actions() {
+			patches[permission(action.GetVerb(), "", action.GetResource().Resource, action.GetSubresource())] = true
+		}
 		c := om.Run(t, fqn, stopped.Labels[identity.LabelRunID])
 		_, err := kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("configmaps"), namespace, identity.LedgerName)
-		return a != nil && a.State == "failed" && b.State == "failed" && c != nil && c.State == "stopped" && err == nil
+		return err == nil && c != nil && c.State == "stopped" && a != nil && a.State == "failed" && b.State == "failed" && patches["patch pods"] && patches["patch pods/status"] && patches["get pods"]
 	}, hang, 10*time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)

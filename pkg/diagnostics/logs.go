@@ -32,6 +32,9 @@ func (c *collector) logs(ctx context.Context, wg *sync.WaitGroup, pod *Pod, cont
 	if container.Last != nil && (container.Kind == KindMain || container.Last.failed()) {
 		wg.Go(func() { container.Last.Log = c.log(ctx, pod.Name, container.Name, true, keep) })
 	}
+	if container.Kind == KindInjected && container.wasEnded() {
+		return // It was told to end: it says nothing of the run.
+	}
 	if container.State == stateWaiting || container.State == "" || container.notStarted() || container.Kind != KindMain && !container.failed() {
 		return
 	}

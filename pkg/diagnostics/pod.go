@@ -26,6 +26,8 @@ type Pod struct {
 	// Unscheduled is why no node took the pod.
 	Unscheduled string      `json:"unscheduled,omitempty"`
 	Containers  []Container `json:"containers"`
+	// InTheWay are injected containers that keep the pod from ending though the run's have ended.
+	InTheWay []string `json:"inTheWay,omitempty"`
 }
 
 // ContainerKind tells what a container is for.
@@ -36,6 +38,8 @@ const (
 	KindInit    ContainerKind = "init"
 	KindSidecar ContainerKind = "sidecar"
 	KindMain    ContainerKind = "main"
+	// KindInjected is a container that somebody else added, such as a service mesh its proxy.
+	KindInjected ContainerKind = "injected"
 )
 
 // Container is one container of an attempt, init containers first.
@@ -67,6 +71,7 @@ func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
 	out := Pod{
 		Object: pod, Name: pod.Name, Node: pod.Spec.NodeName, Phase: string(pod.Status.Phase),
 		Reason: pod.Status.Reason, Message: redact.Replace(clean(pod.Status.Message)), Created: pod.CreationTimestamp.Time,
+		InTheWay: InTheWay(pod),
 	}
 	if pod.DeletionTimestamp != nil {
 		out.Deleted = &pod.DeletionTimestamp.Time
@@ -87,8 +92,14 @@ func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
 		}
 		out.Containers = append(out.Containers, newContainer(status, kind, redact))
 	}
+	injected := Injected(pod)
 	for i := range pod.Status.ContainerStatuses {
-		out.Containers = append(out.Containers, newContainer(&pod.Status.ContainerStatuses[i], KindMain, redact))
+		status := &pod.Status.ContainerStatuses[i]
+		kind := KindMain
+		if slices.Contains(injected, status.Name) {
+			kind = KindInjected
+		}
+		out.Containers = append(out.Containers, newContainer(status, kind, redact))
 	}
 	return out
 }
@@ -156,41 +167,6 @@ func AnyStarted(pod *corev1.Pod) bool {
 		}
 	}
 	return false
-}
-
-// MainStarted is when the pod's main container started; zero where it never ran: of one that it could not start the
-// container runtime says 1970. With several it is the last that started.
-func MainStarted(pod *corev1.Pod) time.Time {
-	var newest time.Time
-	for i := range pod.Status.ContainerStatuses {
-		at := time.Time{}
-		switch state := pod.Status.ContainerStatuses[i].State; {
-		case state.Running != nil:
-			at = state.Running.StartedAt.Time
-		case state.Terminated != nil:
-			at = state.Terminated.StartedAt.Time
-		}
-		if at.Unix() > 0 && at.After(newest) {
-			newest = at
-		}
-	}
-	return newest
-}
-
-// MainEnded gives how a pod's main container ended; false where it has not. With several it is the first that failed, and
-// all have ended.
-func MainEnded(pod *corev1.Pod) (*corev1.ContainerStateTerminated, bool) {
-	var ended *corev1.ContainerStateTerminated
-	for i := range pod.Status.ContainerStatuses {
-		state := pod.Status.ContainerStatuses[i].State.Terminated
-		if state == nil {
-			return nil, false
-		}
-		if ended == nil || ended.ExitCode == 0 {
-			ended = state
-		}
-	}
-	return ended, ended != nil
 }
 
 // Ended gives the exit code of the pod's main container; false where it has not ended.

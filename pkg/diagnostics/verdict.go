@@ -65,7 +65,7 @@ func (r *Run) Judge() Verdict {
 	if len(r.Pods) == 0 {
 		return r.judgeWithoutPods()
 	}
-	v := r.JudgeAttempt(0)
+	v := r.JudgeAttempt(r.attempt())
 	if attempts := r.attempts(); attempts > 1 {
 		v.Summary += fmt.Sprintf("; it was attempt %d", attempts)
 		if r.Job != nil && r.Job.Spec.BackoffLimit != nil {
@@ -89,6 +89,7 @@ func (r *Run) judgeJob() (Verdict, bool) {
 	if r.Job.Labels[identity.LabelStart] == identity.StartInterrupted {
 		return Verdict{CategoryNotStarted, TextNotStarted, "run the pipeline again when wanted"}, true
 	}
+	apart := len(r.Pods) > 0 && EndedApart(r.Job, r.Pods[r.attempt()].Object)
 	for _, condition := range r.Job.Status.Conditions {
 		if condition.Status != corev1.ConditionTrue {
 			continue
@@ -96,6 +97,8 @@ func (r *Run) judgeJob() (Verdict, bool) {
 		switch {
 		case condition.Type == batchv1.JobComplete:
 			return Verdict{Category: CategorySucceeded, Summary: fmt.Sprintf("Job %s completed", r.JobName)}, true
+		case apart:
+			return Verdict{}, false // The attempt had ended before.
 		case condition.Reason == batchv1.JobReasonDeadlineExceeded:
 			return r.judgeDeadline(), true
 		case condition.Type == batchv1.JobFailed:
@@ -192,13 +195,51 @@ func (r *Run) judgeCreation() (Verdict, bool) {
 	return Verdict{}, false
 }
 
+// attempt is the place of the attempt that decides the run's end.
+func (r *Run) attempt() int {
+	pods := make([]*corev1.Pod, len(r.Pods))
+	for i := range r.Pods {
+		pods[i] = r.Pods[i].Object
+	}
+	return max(0, slices.Index(pods, Attempt(pods)))
+}
+
 // JudgeAttempt finds the cause of one attempt's end, newest first.
 func (r *Run) JudgeAttempt(attempt int) Verdict {
 	pod := &r.Pods[attempt]
+	if Completed(pod.Object) {
+		v := Verdict{Category: CategorySucceeded, Summary: fmt.Sprintf("container %s of pod %s succeeded", pod.Main().Name, pod.Name)}
+		return pod.held(v)
+	}
+	return pod.held(r.judgeAttempt(pod))
+}
+
+// held names the containers in the way of a pod's end.
+func (p *Pod) held(v Verdict) Verdict {
+	if len(p.InTheWay) == 0 {
+		return v
+	}
+	v.Summary += fmt.Sprintf("; %s, which somebody else added to pod %s, keeps it running", containers(p.InTheWay), p.Name)
+	if v.Advice == "" {
+		v.Advice = AdviceInjected
+	}
+	return v
+}
+
+// containers names one or more of them.
+func containers(names []string) string {
+	if len(names) == 1 {
+		return "container " + names[0]
+	}
+	return "containers " + strings.Join(names, ", ")
+}
+
+func (r *Run) judgeAttempt(pod *Pod) Verdict {
 	taken := pod.Disruption != "" || pod.Deleted != nil || pod.Reason == "Evicted"
 	for i := range pod.Containers {
 		container := &pod.Containers[i]
-		if container.Kind == KindSidecar && (container.State != stateWaiting || pod.HasStarted()) {
+		beside := container.Kind == KindSidecar || container.Kind == KindInjected
+		if beside && (container.State != stateWaiting || pod.HasStarted()) {
 			continue // It does not decide how the pod ends.
 		}
 		if taken && container.wasEnded() {
@@ -296,6 +337,9 @@ func (r *Run) judgeStart(pod *Pod) (Verdict, bool) {
 	}
 	return Verdict{}, false
 }
+
+// AdviceInjected is for a pod that an injected container keeps running.
+const AdviceInjected = "pipelinectl serve ends such a pod; parameter serviceMesh keeps a service mesh out of it, or from holding it"
 
 const (
 	adviceImage   = "check the image's name, its registry and the pull secrets"

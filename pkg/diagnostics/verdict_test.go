@@ -83,6 +83,16 @@ func TestJudge(t *testing.T) {
 		return pod
 	}
 
+	// injected adds a service mesh's proxy in front of the ingestion container.
+	injected := func(proxy corev1.ContainerState, main corev1.ContainerStatus) corev1.Pod {
+		pod := newPodObject("p", 1, corev1.ContainerStatus{Name: "istio-proxy", State: proxy}, main)
+		pod.Status.Phase = corev1.PodRunning
+		return pod
+	}
+	proxyRuns := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at(1)}}
+	deadlineAt := func(seconds int) *batchv1.Job {
+		return jobWith(batchv1.JobCondition{Type: batchv1.JobFailureTarget, Status: corev1.ConditionTrue, Reason: batchv1.JobReasonDeadlineExceeded, LastTransitionTime: at(seconds)})
+	}
 	crashing := func(status corev1.ContainerStatus, last corev1.ContainerStatus) corev1.ContainerStatus {
 		status.LastTerminationState = last.State
 		return status
@@ -213,6 +223,37 @@ func TestJudge(t *testing.T) {
 			reason: "the one that failed is named", pods: []corev1.Pod{newPodObject("p", 1, terminated("a", 0, "Completed", ""), terminated("ingestion", 2, "Error", ""))},
 			category: CategoryApplicationError, summary: "container ingestion of pod p",
 		},
+		"InjectedSucceeded": {
+			reason: "the container in the way is named", pods: []corev1.Pod{injected(proxyRuns, exitOf(0, "Completed"))},
+			category: CategorySucceeded, summary: "container ingestion of pod p succeeded; container istio-proxy", advice: "serviceMesh",
+		},
+		"InjectedCrashed": {
+			reason: "a crash is told at once", pods: []corev1.Pod{injected(proxyRuns, exitOf(139, "Error"))},
+			category: CategoryApplicationError, summary: "SIGSEGV); container istio-proxy, which somebody else added to pod p, keeps it running", advice: "find the error",
+		},
+		"InjectedEndedByDeadline": {
+			reason: "the run had ended before the deadline", job: deadlineAt(60), pods: []corev1.Pod{injected(terminated("istio-proxy", 137, "Error", "").State, exitOf(0, "Completed"))},
+			category: CategorySucceeded, summary: "container ingestion of pod p succeeded",
+		},
+		"InjectedCrashedBeforeDeadline": {
+			reason: "nor is the deadline the cause of a crash before it", job: deadlineAt(60), pods: []corev1.Pod{injected(terminated("istio-proxy", 137, "Error", "").State, exitOf(3, "Error"))},
+			category: CategoryApplicationError, summary: "container ingestion of pod p ended with exit code 3",
+		},
+		"InjectedDeadlineOfARun": {
+			reason: "a run that the deadline has ended has not ended before", job: deadlineAt(9), pods: []corev1.Pod{injected(terminated("istio-proxy", 0, "Completed", "").State, exitOf(0, "Completed"))},
+			category: CategoryDeadlineExceeded, summary: "ran longer",
+		},
+		"InjectedFailed": {
+			reason: "what an injected container does is not the run's end", job: jobWith(condition(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)), pods: []corev1.Pod{injected(terminated("istio-proxy", 1, "Error", "").State, exitOf(0, "Completed"))},
+			category: CategorySucceeded, summary: "container ingestion of pod p succeeded",
+		},
+		"InjectedRuns": {
+			reason: "the run goes on", pods: []corev1.Pod{injected(proxyRuns, running())}, category: CategoryUnknown, summary: "container ingestion runs",
+		},
+		"InjectedImage": {
+			reason: "a proxy that the others wait for, and that cannot start", pods: []corev1.Pod{injected(waiting("ErrImagePull", "no proxy image").State, waiting("PodInitializing", ""))},
+			category: CategoryImagePull, summary: "container istio-proxy of pod p cannot start: ErrImagePull: no proxy image",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -255,6 +296,8 @@ func TestMainStarted(t *testing.T) {
 	t.Parallel()
 	never := terminated("ingestion", 128, "StartError", "no such file")
 	never.State.Terminated.StartedAt = metav1.Unix(0, 0)
+	other := waiting("ContainerCreating", "")
+	other.Name = "a"
 	cases := map[string]struct {
 		reason   string
 		statuses []corev1.ContainerStatus
@@ -264,7 +307,9 @@ func TestMainStarted(t *testing.T) {
 		"Waiting":    {reason: "it waits", statuses: []corev1.ContainerStatus{waiting("ContainerCreating", "")}},
 		"StartError": {reason: "what could not start did not in 1970 either", statuses: []corev1.ContainerStatus{never}},
 		"Running":    {reason: "it runs", statuses: []corev1.ContainerStatus{running()}, want: at(1).Time},
-		"Ended":      {reason: "it ran", statuses: []corev1.ContainerStatus{never, terminated("b", 0, "Completed", "")}, want: at(1).Time},
+		"Ended":      {reason: "it ran", statuses: []corev1.ContainerStatus{terminated("ingestion", 0, "Completed", "")}, want: at(1).Time},
+		"Injected":   {reason: "what somebody else added is not the run", statuses: []corev1.ContainerStatus{never, terminated("istio-proxy", 0, "Completed", "")}},
+		"Unnamed":    {reason: "a pod without a container of a known name counts as a whole", statuses: []corev1.ContainerStatus{other, terminated("b", 0, "Completed", "")}, want: at(1).Time},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -81,7 +81,7 @@ type Reconciler struct {
 	leftAlone map[string]bool
 	ledger    *ledger
 
-	syncTimeout, unknownRetry, sweepTimeout time.Duration
+	syncTimeout, unknownRetry, sweepTimeout, verifyAfter time.Duration
 }
 
 // New makes a reconciler; Run starts it.
@@ -98,6 +98,7 @@ func New(options Options) *Reconciler {
 		syncTimeout:  syncTimeout,
 		unknownRetry: unknownRetry,
 		sweepTimeout: max(options.SweepInterval, leastSweepTime),
+		verifyAfter:  verifyAfter,
 	}
 }
 

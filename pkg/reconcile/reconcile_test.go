@@ -98,7 +98,7 @@ func (w *world) reconciler(t *testing.T) (*Reconciler, *logged) {
 		Secrets: func(context.Context, string) ([]string, error) { return nil, nil },
 		Log:     slog.New(slog.NewTextHandler(&log, nil)), SweepInterval: 50 * time.Millisecond, SweepAge: time.Minute,
 	})
-	r.unknownRetry, r.syncTimeout, r.ledger.delay = 100*time.Millisecond, hang, time.Millisecond
+	r.unknownRetry, r.syncTimeout, r.verifyAfter, r.ledger.delay = 100*time.Millisecond, hang, 100*time.Millisecond, time.Millisecond
 	t.Cleanup(r.queue.ShutDown) // One that never ran has not ended it itself.
 	return r, &log
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/pipelinectl/pipelinectl/internal/podend"
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
@@ -21,6 +23,9 @@ import (
 const (
 	// announceSlack is how long a run's own process has to make its record running.
 	announceSlack = 10 * time.Second
+	// heldSlack is how long the reporters of a pod that an injected container keeps running have to report its end, and to
+	// end that container if it can be asked to.
+	heldSlack = 5 * time.Second
 	// attemptSlack is how long a pod's own reporters have to report that it failed, after it has.
 	attemptSlack = 2 * time.Second
 	// reportingLimit is how long after the end was decided a pod is left to report it.
@@ -115,13 +120,85 @@ func (r *Reconciler) progress(ctx context.Context, known, seen *run) (time.Durat
 	if again, err := r.failedAttempts(ctx, known, seen); again > 0 || err != nil {
 		return again, err
 	}
-	if seen.told == report.Undecided {
+	if again, err := r.heldAttempts(ctx, known, seen); again > 0 || err != nil {
+		return again, err
+	}
+	if seen.told == report.Undecided || seen.between() {
 		return 0, nil
 	}
 	if left := time.Until(started.Add(announceSlack)); left > 0 {
 		return left, nil
 	}
+	return r.announce(ctx, known, seen)
+}
+
+// announce tells that a run has started, if nobody in its pod has. What was seen of the pod may be old: it is read again,
+// as a run whose container has ended is not running any more.
+func (r *Reconciler) announce(ctx context.Context, known, seen *run) (time.Duration, error) {
+	finding := report.FindingOf(seen.job, report.Undecided)
+	finding.Superseded = seen.mainStarted()
+	missing, err := report.Missing(ctx, r.Server, finding, "")
+	if err != nil {
+		return 0, err
+	}
+	if missing {
+		pod, err := r.Reader.Pod(ctx, seen.newest().Name)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return 0, err
+		}
+		if err != nil || pod.UID != seen.newest().UID {
+			return reportingPoll, nil // It will be told.
+		}
+		if _, ended := diagnostics.MainEnded(pod); ended {
+			return reportingPoll, nil
+		}
+	}
 	return 0, r.tell(ctx, known, seen, report.Undecided)
+}
+
+// heldAttempts ends the pods of attempts that have failed, so that the Job can try again.
+func (r *Reconciler) heldAttempts(ctx context.Context, known, seen *run) (time.Duration, error) {
+	for _, pod := range seen.byAge() {
+		if !seen.isHeld(pod) {
+			continue
+		}
+		if left := time.Until(heldSince(pod).Add(heldSlack)); left > 0 {
+			return left, nil
+		}
+		if !seen.attempts[pod.UID] {
+			if err := r.tellAttempt(ctx, known, seen, pod); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return r.release(ctx, known, seen), nil
+}
+
+// release ends the run's pods that an injected container keeps running, and says when to look again.
+func (r *Reconciler) release(ctx context.Context, known, seen *run) time.Duration {
+	again := time.Duration(0)
+	for _, pod := range seen.byAge() {
+		if !seen.isHeld(pod) {
+			continue
+		}
+		log := r.log(seen).With("pod", pod.Name, "containers", diagnostics.InTheWay(pod))
+		last, err := podend.Step(ctx, r.Kube, pod)
+		switch {
+		case diagnostics.Denied(err):
+			log.Error("the pod does not end, as a container that is not the run's keeps running", "error", err, "advice", "give the service account the Role in deploy/")
+		case err != nil:
+			log.Error("the pod does not end yet, as a container that is not the run's keeps running", "error", err)
+			again = reportingPoll
+			continue
+		case !last:
+			again = reportingPoll
+			continue
+		default:
+			log.Info("the pod is ended, as a container that is not the run's would keep it running")
+		}
+		r.remember(known, func(run *run) { run.released[pod.UID] = true })
+	}
+	return again
 }
 
 // failedAttempts tells of pods that have failed, where the Job will try again.
@@ -203,17 +280,25 @@ func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.O
 	}
 	result, err := r.reportEnd(ctx, seen, outcome)
 	if err != nil {
+		if now.After(seen.decided.Add(reportingLimit)) {
+			r.release(ctx, known, seen) // A schedule does not wait for OpenMetadata.
+		}
 		return 0, err
 	}
 	if result.Written {
 		r.log(seen).Info("the run's end is reported", "state", result.State)
 	}
+	again := r.release(ctx, known, seen)
 	if seen.reportedAt.IsZero() {
-		r.remember(known, func(run *run) { run.reportedAt = now })
+		seen.reportedAt = now
 		// An end that was there when this process began needs no second look.
-		if seen.ended().Add(verifyAfter).After(now) || result.Written {
-			return verifyAfter, nil
+		if seen.ended().Add(r.verifyAfter).After(now) || result.Written {
+			seen.lookAgain = now.Add(r.verifyAfter)
 		}
+		r.remember(known, func(run *run) { run.reportedAt, run.lookAgain = seen.reportedAt, seen.lookAgain })
+	}
+	if left := seen.lookAgain.Sub(now); again > 0 || left > 0 {
+		return cmp.Or(again, left), nil
 	}
 	seen.verified = true // It is forgotten, or remembered as such, by who called.
 	return 0, nil
@@ -222,7 +307,7 @@ func (r *Reconciler) end(ctx context.Context, known, seen *run, outcome report.O
 // finding is what is known of a run that has ended, without its cause.
 func (r *run) finding(outcome report.Outcome) report.Finding {
 	finding := report.FindingOf(r.job, outcome)
-	finding.Ended, finding.Superseded = r.ended(), r.mainStarted()
+	finding.Ended, finding.Superseded = r.ended(), r.superseded()
 	return finding
 }
 

@@ -41,24 +41,25 @@ type Sight struct {
 	Job *batchv1.Job
 	// JobGone: the Job was deleted.
 	JobGone bool
-	// Pod is the attempt that counts: the newest, for a reporter in a pod its own; nil for none.
+	// Pod is the attempt that counts: that of diagnostics.Attempt, for a reporter in a pod its own; nil for none.
 	Pod *corev1.Pod
 	// Inside: the reporter is in the pod, whose end the Job's controller cannot have counted yet.
 	Inside bool
 }
 
-// SightOf is what a reporter in the pod of the name sees of a run; where it is none of the run's, the newest pod from
-// outside.
+// SightOf is what a reporter in the pod of the name sees of a run; if that is none of the run's, the attempt that counts,
+// from outside.
 func SightOf(run *diagnostics.Run, podName string) Sight {
 	out := Sight{Job: run.Job, JobGone: run.JobGone}
+	pods := make([]*corev1.Pod, len(run.Pods))
 	for i := range run.Pods {
-		if run.Pods[i].Name == podName {
-			out.Pod, out.Inside = run.Pods[i].Object, true
-			return out
-		}
+		pods[i] = run.Pods[i].Object
 	}
-	if len(run.Pods) > 0 {
-		out.Pod = run.Pods[0].Object
+	out.Pod = diagnostics.Attempt(pods)
+	at := slices.IndexFunc(pods, func(pod *corev1.Pod) bool { return pod.Name == podName })
+	out.Inside = at >= 0
+	if out.Inside && !out.completed() {
+		out.Pod = pods[at]
 	}
 	return out
 }
@@ -66,11 +67,16 @@ func SightOf(run *diagnostics.Run, podName string) Sight {
 // OutcomeOf is what a Job alone says of its run.
 func OutcomeOf(job *batchv1.Job) Outcome { return Sight{Job: job}.Outcome() }
 
-// Outcome is what becomes of the run; empty where that cannot be told from what is seen. What a Job has decided stands.
-// One that is deleted fails its run, unless the pod had done its work. Of a Job that has not decided, who sees the pod
-// end from inside says what the Job's controller will make of it; others wait for the Job.
+// Outcome is what becomes of the run; empty if that cannot be told from what is seen. What a Job has decided stands, except
+// by a container that is not the run's. A Job that is deleted fails its run, unless the pod had done its work. Of a Job that
+// has not decided, who sees the pod end from inside says what the Job's controller will make of it; others wait for the Job,
+// unless it waits for such a container.
 func (s Sight) Outcome() Outcome {
-	if outcome := decided(s.Job); outcome.Final() {
+	outcome := decided(s.Job)
+	if outcome == Failed && s.completed() && diagnostics.EndedApart(s.Job, s.Pod) {
+		return Complete
+	}
+	if outcome.Final() {
 		return outcome
 	}
 	main, ended := s.Main()
@@ -79,13 +85,27 @@ func (s Sight) Outcome() Outcome {
 		return s.afterDeletion()
 	case s.Job == nil:
 		return ""
-	case !s.Inside || !s.Ending() || s.interrupted():
+	case s.completed():
+		return Complete
+	case !s.Inside && !s.held() || !s.Ending() || s.interrupted():
 		return Undecided
 	case ended && main.ExitCode == 0:
 		return Complete
 	default:
 		return s.afterFailure()
 	}
+}
+
+// injected says that the pod has containers that are not the run's: the Job goes by them too, the run does not.
+func (s Sight) injected() bool { return s.Pod != nil && len(diagnostics.Injected(s.Pod)) > 0 }
+
+// completed says that the run's container succeeded in a pod that may yet fail by what was injected into it.
+func (s Sight) completed() bool { return s.Pod != nil && diagnostics.Completed(s.Pod) }
+
+// held says that the run's container has ended and an injected one keeps the pod from ending: the Job has not counted it.
+func (s Sight) held() bool {
+	_, ended := s.Main()
+	return ended && s.injected() && s.Pod.Status.Phase != corev1.PodFailed && s.Pod.Status.Phase != corev1.PodSucceeded
 }
 
 // afterDeletion: a Job takes its pods along.

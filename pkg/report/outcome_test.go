@@ -107,6 +107,24 @@ func TestOutcome(t *testing.T) {
 		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, StartedAt: now, FinishedAt: now}}
 	}
 	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}}
+	// held adds a container that somebody else's admission does, and that goes on.
+	held := func(pod *corev1.Pod) {
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.ContainerStatuses[0].Name = identity.ContainerName
+		pod.Status.ContainerStatuses = append([]corev1.ContainerStatus{{Name: "istio-proxy", State: runs}}, pod.Status.ContainerStatuses...)
+	}
+	outlived := func(pod *corev1.Pod) {
+		held(pod)
+		pod.Status.Phase = corev1.PodFailed
+		pod.Status.ContainerStatuses[0].State = exit(137)
+	}
+	deadlineAfter := func(pause time.Duration) func(*batchv1.Job) {
+		return func(job *batchv1.Job) {
+			job.Status.Conditions = []batchv1.JobCondition{{
+				Type: batchv1.JobFailureTarget, Status: corev1.ConditionTrue, Reason: batchv1.JobReasonDeadlineExceeded, LastTransitionTime: metav1.NewTime(now.Add(pause)),
+			}}
+		}
+	}
 	leaving := func(pod *corev1.Pod) { pod.DeletionTimestamp = &now }
 	released := func(pod *corev1.Pod) { pod.DeletionTimestamp, pod.Finalizers = &now, nil }
 	owned := func(pod *corev1.Pod) {
@@ -161,6 +179,17 @@ func TestOutcome(t *testing.T) {
 		"Deleting":         {reason: "the pod will end", sight: Sight{Job: job(), Pod: pod(runs, leaving), Inside: true}, want: Undecided, superseded: by},
 		"DeletingLast":     {reason: "and with it the run", sight: Sight{Job: job(last), Pod: pod(runs, leaving), Inside: true}, want: Failed, superseded: started},
 		"DeletingOutside":  {reason: "the Job has yet to count it", sight: Sight{Job: job(last), Pod: pod(runs, leaving)}, want: Undecided},
+		"HeldDone":         {reason: "the run has succeeded, whatever keeps its pod", sight: Sight{Job: job(), Pod: pod(exit(0), held)}, want: Complete, superseded: started},
+		"HeldDoneInside":   {reason: "the same from inside", sight: Sight{Job: job(), Pod: pod(exit(0), held), Inside: true}, want: Complete, superseded: started},
+		"HeldRuns":         {reason: "it goes on", sight: Sight{Job: job(last), Pod: pod(runs, held)}, want: Undecided},
+		"HeldRetry":        {reason: "another attempt will come", sight: Sight{Job: job(), Pod: pod(exit(1), held)}, want: Undecided},
+		"HeldLast":         {reason: "the Job cannot have counted a pod that has not ended", sight: Sight{Job: job(last), Pod: pod(exit(1), held)}, want: Failed, superseded: started},
+		"HeldDeadline":     {reason: "a deadline afterwards changes nothing", sight: Sight{Job: job(deadlineAfter(time.Second)), Pod: pod(exit(0), held)}, want: Complete, superseded: started},
+		"HeldByDeadline":   {reason: "a process that ends well when its time is over has not done its work", sight: Sight{Job: job(deadlineAfter(0)), Pod: pod(exit(0), held)}, want: Failed, superseded: started},
+		"HeldStopped":      {reason: "a person's word is first", sight: Sight{Job: job(stopped), Pod: pod(exit(0), held)}, want: Stopped, superseded: started},
+		"ReleasedFailed":   {reason: "the Job counts how the injected container ended; the run does not", sight: Sight{Job: job(conditioned(batchv1.JobFailed)), Pod: pod(exit(0), outlived)}, want: Complete, superseded: started},
+		"ReleasedRetry":    {reason: "also while it tries again", sight: Sight{Job: job(), Pod: pod(exit(0), outlived)}, want: Complete, superseded: started},
+		"ReleasedCrash":    {reason: "the Job has counted it by now", sight: Sight{Job: job(last), Pod: pod(exit(3), outlived)}, want: Undecided},
 		"NeverStarted":     {reason: "an earlier attempt's end may be the run's", sight: Sight{Job: job(conditioned(batchv1.JobFailed)), Pod: pod(corev1.ContainerState{})}, want: Failed},
 		"StartErrorAt1970": {reason: "a process that could not start has no start", sight: Sight{Job: job(last), Pod: pod(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", StartedAt: metav1.Unix(0, 0), FinishedAt: now}}), Inside: true}, want: Failed},
 	}

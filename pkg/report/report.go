@@ -332,13 +332,16 @@ func Queue(ctx context.Context, server *omapi.Client, fqn, runID string, timesta
 	return 0, fmt.Errorf("no free timestamp in %d tries: %w", tries, err)
 }
 
-// Missing says whether a report of the finding would change the record, or would if it had a step of the name.
+// Missing says whether a report of the finding would change the record, or would if it had a step of the name; an empty
+// name is no step.
 func Missing(ctx context.Context, server *omapi.Client, finding Finding, step string) (bool, error) {
 	record, err := getStatus(ctx, server, finding.FQN, finding.RunID)
 	if err != nil {
 		return false, err
 	}
-	finding.Step = &omapi.StepSummary{Name: step}
+	if step != "" {
+		finding.Step = &omapi.StepSummary{Name: step}
+	}
 	_, changed := Merge(record, finding)
 	return changed, nil
 }
