@@ -473,3 +473,49 @@ func TestHinted(t *testing.T) {
 		})
 	}
 }
+
+// TestLibrariesLog makes what is below log: it goes to the reporter's log, in its form.
+func TestLibrariesLog(t *testing.T) {
+	const certificate = "insecure-skip-tls-verify: true, "
+	cases := map[string]struct {
+		reason  string
+		kube    http.Handler
+		env     string
+		library string
+	}{
+		"HTTP2Disabled": {reason: "the variable is for the workflow's own client", kube: kubernetes(newJob(condition(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded))), env: "DISABLE_HTTP2=1", library: "HTTP2 has been explicitly disabled"},
+		"HTTP2Ping":     {reason: "so it is wrongly", kube: kubernetes(newJob(condition(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded))), env: "HTTP2_PING_TIMEOUT_SECONDS=x", library: "Illegal HTTP2_PING_TIMEOUT_SECONDS"},
+		"Cut": {reason: "an answer breaks off", kube: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, "{")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}), library: "Unexpected error when reading response body"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			om := omtest.Start(t, openmetadata.Options{})
+			om.Pipeline(t, "svc", "nightly")
+			kube := httptest.NewTLSServer(tc.kube)
+			t.Cleanup(kube.Close)
+			config := filepath.Join(t.TempDir(), "kubeconfig")
+			text := strings.Replace(fmt.Sprintf(kubeconfigText, kube.URL), "{server:", "{"+certificate+"server:", 1)
+			require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
+			cmd, out := command(t, append(variablesOf(om, om.Token, "pipelineStatus=Failed"), "KUBECONFIG="+config, "KUBERNETES_SERVICE_HOST=", tc.env))
+			require.NoError(t, cmd.Run(), out)
+			libraries := 0
+			for line := range strings.Lines(out.String()) {
+				var entry struct{ Msg, Logger string }
+				require.NoError(t, json.Unmarshal([]byte(line), &entry), "%s: %s", tc.reason, line)
+				if strings.Contains(entry.Msg, tc.library) && entry.Logger == "libraries" {
+					libraries++
+				}
+			}
+			assert.Positive(t, libraries, "%s: %s", tc.reason, out)
+			assert.NotContains(t, out.String(), "goroutine")
+			run := om.Run(t, "svc.nightly", testRunID)
+			require.NotNil(t, run, tc.reason)
+			assert.Equal(t, "failed", run.State, tc.reason)
+		})
+	}
+}

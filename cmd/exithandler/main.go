@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/pipelinectl/pipelinectl/internal/liblog"
 	"github.com/pipelinectl/pipelinectl/internal/version"
 )
 
@@ -75,7 +76,7 @@ func run(args []string) int {
 }
 
 // newLogger writes to the container's log: the output of a preStop hook goes nowhere, so it is written where the
-// container's first process writes; and to the terminal of who runs it by hand.
+// container's first process writes; and to the terminal of who runs it by hand. What libraries log goes there too.
 func newLogger() (*slog.Logger, func()) {
 	var out io.Writer = os.Stderr
 	closeLog := func() {}
@@ -85,7 +86,9 @@ func newLogger() (*slog.Logger, func()) {
 			out = io.MultiWriter(file, os.Stderr)
 		}
 	}
-	return slog.New(slog.NewJSONHandler(out, nil)).With("logger", "exithandler"), closeLog
+	handler := slog.NewJSONHandler(out, nil)
+	liblog.SendTo(handler.WithAttrs([]slog.Attr{slog.String("logger", "libraries")}))
+	return slog.New(handler).With("logger", "exithandler"), closeLog
 }
 
 // byHand says that standard error is a terminal, and not what the container's first process writes to.

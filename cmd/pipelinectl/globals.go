@@ -42,6 +42,7 @@ type globals struct {
 	Token      string         `name:"openmetadata-token" env:"OPENMETADATA_TOKEN" help:"Token for OpenMetadata; better given by the variable, so that it is not in the process list." placeholder:"TOKEN"`
 	CA         string         `name:"openmetadata-ca" env:"OPENMETADATA_CA" help:"PEM file with OpenMetadata's certificate authority. Default: sslConfig of the configuration, where verifySSL is validate." placeholder:"FILE" type:"path"`
 	Headers    []string       `name:"openmetadata-header" env:"OPENMETADATA_HEADERS" sep:"none" help:"Header for each request to OpenMetadata from here, as a proxy in front of it may need. Repeat it for more; one a line in the variable, which keeps them out of the process list. Default: extraHeaders of the configuration." placeholder:"NAME:VALUE"`
+	Verbose    bool           `short:"v" help:"Also print to standard error each request to Kubernetes and OpenMetadata, without headers and bodies, and what libraries log."`
 	Timeout    *time.Duration `help:"Bound on the whole command, 0 for none. Default: 3m, none where a run is waited for or followed." placeholder:"DURATION"`
 
 	// stderr takes warnings; nil for none.
@@ -108,7 +109,7 @@ func (g *globals) connectWith(ctx context.Context, need need) (*connection, cont
 		ctx, cancel := context.WithCancel(ctx)
 		return c, ctx, cancel, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the command's --timeout of %s is over", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, &overError{fmt.Sprintf("the command's --timeout of %s is over", timeout), context.DeadlineExceeded})
 	return c, ctx, cancel, nil
 }
 
@@ -131,7 +132,7 @@ func (g *globals) server(config *k8sclient.Config, need need) (*omapi.Client, er
 		return nil, errors.New("OpenMetadata's address is not known: give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint in the configuration")
 	}
 	om := workflow.Server(connectionFor(config, url, g.Token))
-	om.UserAgent = "pipelinectl/" + version.Short()
+	om.UserAgent, om.Wrap = "pipelinectl/"+version.Short(), logRequests("OpenMetadata")
 	if err := g.addHeaders(&om); err != nil {
 		return nil, err
 	}
@@ -267,8 +268,7 @@ func (g *globals) kube(parameters *k8sclient.Config) (kubernetes.Interface, *res
 	config.QPS = -1
 	// A server writes it in a fraction of the time.
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	// Warnings of the API server are for those who write manifests.
-	config.WarningHandler = rest.NoWarnings{}
+	config.Wrap(logRequests("Kubernetes"))
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the Kubernetes client cannot be configured: %w", err)

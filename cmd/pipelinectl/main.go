@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -15,8 +16,8 @@ import (
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
 	_ "golang.org/x/crypto/x509roots/fallback" // An image from scratch has no certificate authorities of its own.
-	"k8s.io/klog/v2"
 
+	"github.com/pipelinectl/pipelinectl/internal/liblog"
 	"github.com/pipelinectl/pipelinectl/pkg/k8sclient"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
@@ -84,19 +85,13 @@ func asCalled(name, text string) string {
 }
 
 func main() {
-	// What client-go would log is in the errors.
-	klog.SetLogger(klog.NewKlogr().V(0))
-	klog.SetOutput(io.Discard)
-	klog.LogToStderr(false)
-
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	liblog.SendTo(slog.DiscardHandler) // What libraries log is in the errors too, unless the user asks for it.
+	ctx, stop := untilInterrupted()
 	defer stop()
-	context.AfterFunc(ctx, stop) // The second interrupt ends at once.
-
 	stderr = &console{out: stderr}
 	name := commandName(os.Args[0])
 	c := cli{globals: globals{stderr: stderr}}
@@ -123,15 +118,61 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stderr, asCalled(name, fmt.Sprintf("pipelinectl: %v; see pipelinectl --help\n", err)))
 		return exitUsage
 	}
+	if c.Verbose {
+		logTo(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	err = parsed.Run()
 	if exited >= 0 {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprint(stderr, asCalled(name, fmt.Sprintf("pipelinectl: %v\n", err)))
+		fmt.Fprint(stderr, asCalled(name, fmt.Sprintf("pipelinectl: %s\n", errorText(ctx, err))))
 		return exitCode(ctx, err)
 	}
 	return 0
+}
+
+// logTo takes what libraries log, and requests.
+func logTo(handler slog.Handler) {
+	liblog.SendTo(handler)
+	slog.SetDefault(slog.New(handler))
+}
+
+// overError is why a command's context has ended, in words. Its kind is context.Canceled or context.DeadlineExceeded.
+type overError struct {
+	text string
+	kind error
+}
+
+func (e *overError) Error() string { return e.text }
+
+func (e *overError) Unwrap() error { return e.kind }
+
+var errInterrupted = &overError{"interrupted", context.Canceled}
+
+// untilInterrupted gives a context that the first interrupt ends; the second one ends the process at once.
+func untilInterrupted() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer signal.Stop(signals)
+		select {
+		case <-signals:
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// errorText is an error as the user reads it. Some libraries give a context's error and not its cause.
+func errorText(ctx context.Context, err error) string {
+	text := err.Error()
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), errInterrupted.Error())
+	}
+	return text
 }
 
 func exitCode(ctx context.Context, err error) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -26,6 +27,8 @@ func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if cmd.Workers < 1 || cmd.SweepInterval <= 0 || cmd.SweepAge < 0 {
 		return usageError{errServe}
 	}
+	handler := serveHandler(s.err, g.Verbose)
+	logTo(handler.WithAttrs([]slog.Attr{slog.String("logger", "libraries")}))
 	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, endless: true})
 	if err != nil {
 		return err
@@ -39,7 +42,7 @@ func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return fmt.Errorf("the Kubernetes client cannot be configured: %w", err)
 	}
-	log := slog.New(slog.NewJSONHandler(s.err, nil))
+	log := slog.New(handler)
 	log.Info("starting", "version", version.String(), "namespace", c.namespace, "openmetadata", c.om.URL())
 	err = reconcile.New(reconcile.Options{
 		Kube: c.kube, Metadata: objects, Reader: reader, Server: c.om, Namespace: c.namespace, Origin: c.pipelines.Origin, Secrets: c.pipelines.SecretValues, Log: log,
@@ -47,4 +50,13 @@ func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
 	}).Run(ctx)
 	log.Info("stopped")
 	return err
+}
+
+// serveHandler writes one JSON object a line; requests are of level DEBUG.
+func serveHandler(out io.Writer, verbose bool) slog.Handler {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level})
 }

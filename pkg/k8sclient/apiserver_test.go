@@ -56,6 +56,8 @@ type apiServer struct {
 	logs    map[string]string // by pod
 	// lacking are the permissions that are missing, such as "list pods"; those of a user begin with its name.
 	lacking []string
+	// terminating: the namespace is being deleted.
+	terminating bool
 	// logReader answers for logs where it is set: the text, and whether the stream breaks off after it.
 	logReader func(pod string, query url.Values) (text string, cut bool)
 }
@@ -281,7 +283,11 @@ func (s *apiServer) handle(w http.ResponseWriter, req *http.Request) {
 		err.ErrStatus.Details.Kind = "namespaces"
 		refuse(w, err)
 	case len(rest) == 1:
-		reply(w, http.StatusOK, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+		reply(w, http.StatusOK, s.namespace())
+	case s.terminating && (req.Method == http.MethodPost || req.Method == http.MethodPatch):
+		err := apierrors.NewForbidden(schema.GroupResource{Resource: rest[1]}, "x", fmt.Errorf("unable to create new content in namespace %s because it is being terminated", namespace))
+		err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+		refuse(w, err)
 	case len(rest) == 2:
 		s.collection(w, req, rest[1])
 	case len(rest) == 4 && rest[3] == "log":
@@ -289,6 +295,18 @@ func (s *apiServer) handle(w http.ResponseWriter, req *http.Request) {
 	default:
 		s.one(w, req, rest[1], rest[2])
 	}
+}
+
+func (s *apiServer) namespace() *corev1.Namespace {
+	out := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}}
+	if s.terminating {
+		out.DeletionTimestamp, out.Status.Phase = new(metav1.Now()), corev1.NamespaceTerminating
+		out.Status.Conditions = []corev1.NamespaceCondition{
+			{Type: corev1.NamespaceDeletionDiscoveryFailure, Status: corev1.ConditionFalse, Message: "All resources successfully discovered"},
+			{Type: corev1.NamespaceContentRemaining, Status: corev1.ConditionTrue, Message: "Some resources are remaining: pods. has 1 resource instances"},
+		}
+	}
+	return out
 }
 
 // review answers a SelfSubjectAccessReview or a LocalSubjectAccessReview, which names the user.

@@ -5,17 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/net/http2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
@@ -96,7 +101,15 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := fmt.Sprintf("cannot %s in namespace %s: %v", e.Op, e.Namespace, e.Err)
+	cause := e.Err.Error()
+	request, ok := errors.AsType[*url.Error](e.Err)
+	switch {
+	case noAnswer(e.Err):
+		cause = "no answer from the Kubernetes API: " + cause
+	case ok && errors.Is(request, context.Canceled):
+		cause = request.Err.Error() // It was the caller who did not wait: where for does not matter.
+	}
+	text := fmt.Sprintf("cannot %s in namespace %s: %s", e.Op, e.Namespace, cause)
 	if hint := e.hint(); hint != "" {
 		text += "; " + hint
 	}
@@ -105,10 +118,24 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// noAnswer says that the API server did not answer, or not to the end. An interrupt says nothing about the server.
+func noAnswer(err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	_, request := errors.AsType[*url.Error](err)
+	_, network := errors.AsType[net.Error](err)
+	_, stream := errors.AsType[http2.StreamError](err)
+	return request || network || stream || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || utilnet.IsProbableEOF(err) || utilnet.IsConnectionReset(err) || utilnet.IsHTTP2ConnectionLost(err)
+}
+
 func (e *Error) hint() string {
 	switch {
 	case isNamespaceMissing(e.Err):
 		return "create it with: kubectl create namespace " + e.Namespace
+	case isTerminating(e.Err):
+		return "the namespace is being deleted: wait until it is gone and create it again, or use another one"
 	case apierrors.IsUnauthorized(e.Err):
 		return "log in to the cluster again, or check the kubeconfig"
 	case IsNotAllowed(e.Err):
@@ -123,13 +150,19 @@ func (e *Error) hint() string {
 		return "the object is not valid; look for the parameter that the message names: pipelinectl config"
 	case apierrors.IsTooManyRequests(e.Err):
 		return "the API server limits requests, try again later"
-	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
-		return "" // It was the command that ended.
-	case apierrors.ReasonForError(e.Err) == metav1.StatusReasonUnknown:
-		return "check that the cluster is reachable: kubectl get namespace " + e.Namespace
+	case strings.Contains(e.Err.Error(), "getting credentials"): // client-go has no type for it.
+		return "check the user of the kubeconfig: the command that gives its credentials has failed"
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return "" // It was the command that did not wait any longer.
+	case noAnswer(e.Err):
+		return "check that the API server is reachable: kubectl get namespace " + e.Namespace
 	default:
 		return ""
 	}
+}
+
+func isTerminating(err error) bool {
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
 // rbacRefusal is how the API server says that a permission is missing; quotas and admission policies answer 403 too (forbiddenMessage

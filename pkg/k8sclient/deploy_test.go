@@ -830,6 +830,6 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		t.Parallel()
 		server := &apiServer{url: "http://127.0.0.1:1"}
 		_, err := deploy(t, newTestClient(t, server), newPipeline())
-		require.ErrorContains(t, err, "check that the cluster is reachable: kubectl get namespace pipelines")
+		require.ErrorContains(t, err, "check that the API server is reachable: kubectl get namespace pipelines")
 	})
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -17,6 +20,8 @@ func TestHints(t *testing.T) {
 	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
 	noNamespace := apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "data")
 	noNamespace.ErrStatus.Details.Kind = "namespaces"
+	terminating := apierrors.NewForbidden(jobs, "x", errors.New("because it is being terminated"))
+	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 	cases := map[string]struct {
 		reason string
 		err    error
@@ -35,7 +40,11 @@ func TestHints(t *testing.T) {
 		"Invalid":         {reason: "422", err: apierrors.NewInvalid(schema.GroupKind{Kind: "Job"}, "x", nil), want: "look for the parameter that the message names"},
 		"BadRequest":      {reason: "400", err: apierrors.NewBadRequest("no"), want: "look for the parameter that the message names"},
 		"TooManyRequests": {reason: "429", err: apierrors.NewTooManyRequests("no", 1), want: "the API server limits requests"},
-		"NoAnswer":        {reason: "no status at all", err: errors.New("connection refused"), want: "check that the cluster is reachable"},
+		"NoAnswer":        {reason: "no status at all", err: &url.Error{Op: "Get", URL: "https://k", Err: errors.New("connection refused")}, want: "check that the API server is reachable"},
+		"BrokenOff":       {reason: "half an answer", err: fmt.Errorf("read the body: %w", io.ErrUnexpectedEOF), want: "check that the API server is reachable"},
+		"Credentials":     {reason: "the server was not even asked", err: &url.Error{Op: "Get", URL: "https://k", Err: errors.New("getting credentials: exec: exit code 1")}, want: "check the user of the kubeconfig"},
+		"Terminating":     {reason: "the namespace goes", err: terminating, want: "the namespace is being deleted"},
+		"Own":             {reason: "no API was asked", err: errors.New("the object is larger than 1 MiB")},
 		"Deadline":        {reason: "the command's own", err: context.DeadlineExceeded},
 		"Cancelled":       {reason: "the person's own", err: &url.Error{Op: "Get", URL: "https://k", Err: context.Canceled}},
 		"ServerError":     {reason: "nothing is known to do", err: apierrors.NewInternalError(errors.New("etcd is away"))},

@@ -39,6 +39,9 @@ func (c *Client) follow(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 	}
 	f := &follower{client: c, job: job, options: options, values: values, out: out, done: map[string]bool{}}
 	err = wait.PollUntilContextCancel(ctx, followInterval, true, f.poll)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("the log of pipeline %s is not followed any longer, its run goes on: %w", pipeline.FQN(), context.Cause(ctx))
+	}
 	return errors.Join(err, f.finish())
 }
 

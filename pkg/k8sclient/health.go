@@ -11,6 +11,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -70,7 +71,7 @@ func (c *Client) checkAPI(ctx context.Context, out *Health) []Check {
 	const name, sidecar = "kubernetes", "sidecar"
 	info, err := c.serverVersion(ctx)
 	if err != nil {
-		return []Check{{name, CheckFailed, err.Error(), "check the kubeconfig, and that the cluster is reachable"}}
+		return []Check{{name, CheckFailed, err.Error(), "check the kubeconfig, and that the API server is reachable"}}
 	}
 	out.Version = info.GitVersion
 	checks := []Check{{Name: name, State: CheckOK, Detail: "API server " + info.GitVersion}}
@@ -89,18 +90,44 @@ func (c *Client) checkAPI(ctx context.Context, out *Health) []Check {
 
 func (c *Client) checkNamespace(ctx context.Context) Check {
 	const name = "namespace"
-	_, err := c.kube.CoreV1().Namespaces().Get(ctx, c.config.Namespace, metav1.GetOptions{})
+	namespace, err := c.kube.CoreV1().Namespaces().Get(ctx, c.config.Namespace, metav1.GetOptions{})
+	detail := c.config.Namespace
+	if apierrors.IsForbidden(err) {
+		// A Role cannot allow it. What can be made in the namespace tells whether it is there and stays.
+		detail += ", which may not be read"
+		err = c.tryConfigMap(ctx)
+	}
 	switch {
-	case err == nil:
-		return Check{Name: name, State: CheckOK, Detail: c.config.Namespace}
+	case isTerminating(err), err == nil && (namespace.DeletionTimestamp != nil || namespace.Status.Phase == corev1.NamespaceTerminating):
+		return Check{name, CheckFailed, terminatingText(c.config.Namespace, namespace), "wait until it is gone and create it again, or use another namespace"}
 	case apierrors.IsNotFound(err):
 		return Check{name, CheckFailed, fmt.Sprintf("namespace %s does not exist", c.config.Namespace), "kubectl create namespace " + c.config.Namespace}
-	case apierrors.IsForbidden(err):
-		// A Role cannot allow it; the permissions below say whether the namespace can be worked in.
-		return Check{Name: name, State: CheckOK, Detail: c.config.Namespace + ", which may not be read"}
+	case err == nil, apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsAlreadyExists(err):
+		return Check{Name: name, State: CheckOK, Detail: detail} // What else is missing the other checks say.
 	default:
-		return Check{name, CheckFailed, err.Error(), "check that the cluster is reachable"}
+		return Check{name, CheckFailed, c.failed("read the namespace", err).Error(), "see the check kubernetes"}
 	}
+}
+
+// terminatingText says what keeps a namespace that is being deleted, where that may be read.
+func terminatingText(name string, namespace *corev1.Namespace) string {
+	text := fmt.Sprintf("namespace %s is being deleted, so nothing can be created in it", name)
+	if namespace == nil {
+		return text
+	}
+	for _, condition := range namespace.Status.Conditions {
+		if condition.Status == corev1.ConditionTrue && condition.Message != "" {
+			text += "; " + condition.Message
+		}
+	}
+	return text
+}
+
+// tryConfigMap lets the API server check, without making it, an object in the namespace.
+func (c *Client) tryConfigMap(ctx context.Context) error {
+	_, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Create(ctx,
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "pipelinectl-health-"}}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	return err
 }
 
 func (c *Client) checkServiceAccount(ctx context.Context) Check {

@@ -19,6 +19,15 @@ import (
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
+func refuseNamespace(_ *testing.T, w *world) {
+	w.kube.intercept(func(req *http.Request) *apierrors.StatusError {
+		if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/namespaces/"+namespace) {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "namespaces"}, namespace, errors.New(`User "me" cannot get resource "namespaces"`))
+		}
+		return nil
+	})
+}
+
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	const account = "system:serviceaccount:pipelines:openmetadata-ingestion"
@@ -40,10 +49,17 @@ func TestHealth(t *testing.T) {
 		"Account":        {reason: "no pod could start", check: "service account", state: CheckFailed, detail: "openmetadata-ingestion does not exist"},
 		"AccountIsThere": {reason: "it is there", edit: addAccount, check: "service account", state: CheckOK, detail: "openmetadata-ingestion"},
 		"Namespace":      {reason: "nothing could be made", edit: func(_ *testing.T, w *world) { w.client.config.Namespace = "nowhere" }, check: "namespace", state: CheckFailed, detail: "nowhere does not exist"},
-		"MovingImage":    {reason: "it may not fit the server tomorrow", check: "ingestion image", state: CheckWarning, detail: "is whatever is newest"},
-		"Image":          {reason: "it stays what it is", edit: func(_ *testing.T, w *world) { w.client.config.IngestionImage = "localhost:5000/a:1" }, check: "ingestion image", state: CheckOK},
-		"NoSidecar":      {reason: "ends are seen later", edit: func(_ *testing.T, w *world) { w.client.config.Sidecar = SidecarNever }, check: "sidecar", state: CheckWarning, detail: "off by parameter"},
-		"Token":          {reason: "the bot's", check: "openmetadata token", state: CheckOK, detail: "valid"},
+		"Unreadable":     {reason: "a Role cannot allow to read it", edit: refuseNamespace, check: "namespace", state: CheckOK, detail: "which may not be read"},
+		"Terminating":    {reason: "it can be read, and nothing can be made in it", edit: func(_ *testing.T, w *world) { w.kube.terminating = true }, check: "namespace", state: CheckFailed, detail: "is being deleted, so nothing can be created in it; Some resources are remaining"},
+		"TerminatingUnreadable": {reason: "it may not be read, and what would be made is refused", edit: func(t *testing.T, w *world) {
+			t.Helper()
+			w.kube.terminating = true
+			refuseNamespace(t, w)
+		}, check: "namespace", state: CheckFailed, detail: "is being deleted"},
+		"MovingImage": {reason: "it may not fit the server tomorrow", check: "ingestion image", state: CheckWarning, detail: "is whatever is newest"},
+		"Image":       {reason: "it stays what it is", edit: func(_ *testing.T, w *world) { w.client.config.IngestionImage = "localhost:5000/a:1" }, check: "ingestion image", state: CheckOK},
+		"NoSidecar":   {reason: "ends are seen later", edit: func(_ *testing.T, w *world) { w.client.config.Sidecar = SidecarNever }, check: "sidecar", state: CheckWarning, detail: "off by parameter"},
+		"Token":       {reason: "the bot's", check: "openmetadata token", state: CheckOK, detail: "valid"},
 		"Expired": {reason: "runs could report nothing", edit: func(t *testing.T, w *world) {
 			t.Helper()
 			w.client.om = w.om.ClientWith(t, w.om.TokenOf(t, admin.TokenExpired))

@@ -218,7 +218,8 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 	if len(left) == 0 {
 		what = "its controller has not ended it"
 	}
-	return c.failed("kill Job "+job.Name, fmt.Errorf("%s: %w", what, errors.Join(err, unread)))
+	// Not as a call that failed: the API server has answered, or unread says what it has not.
+	return fmt.Errorf("cannot kill Job %s in namespace %s: %s: %w", job.Name, c.config.Namespace, what, errors.Join(err, unread))
 }
 
 // controllerStopped says that the Job's controller makes no pods any more. Without that, one that it was about to make might

@@ -267,7 +267,7 @@ func (e *notSentError) Unwrap() error { return e.error }
 func (r resourceClient) retried(ctx context.Context, call func() error) error {
 	delay := r.transient
 	for {
-		err := call()
+		err := inTime(ctx, call())
 		if r.lost != nil && err != nil && uncertain(err) {
 			*r.lost = true
 		}
@@ -286,6 +286,15 @@ func (r resourceClient) retried(ctx context.Context, call func() error) error {
 			return err
 		}
 	}
+}
+
+// inTime names the end of the context where an answer broke off by it: what was read until then may look whole, and be none.
+func inTime(ctx context.Context, err error) error {
+	var status apierrors.APIStatus
+	if err == nil || ctx.Err() == nil || errors.As(err, &status) || errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 }
 
 // transient says that a failure may pass.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -60,6 +61,8 @@ type Config struct {
 	APIVersion string
 	// UserAgent names the caller in the server's access log.
 	UserAgent string
+	// Wrap, where it is set, is put around the transport, such as to log requests.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // Client speaks to one server. It is safe for concurrent use and never retries: callers know how long they may.
@@ -94,14 +97,20 @@ func New(cfg Config) (*Client, error) {
 		IdleConnTimeout:       30 * time.Second,
 		ForceAttemptHTTP2:     true,
 	}
+	requests := withHeaders(transport, cfg.Headers)
+	if cfg.Wrap != nil {
+		requests = cfg.Wrap(requests)
+	}
 	address := strings.TrimRight(cfg.URL, "/")
+	// Not resty.New, whose cookie jar brings 100 KiB into the exithandler binary: the server sets no cookies.
 	client := resty.NewWithClient(&http.Client{}).
-		SetTransport(withHeaders(transport, cfg.Headers)).
+		SetTransport(requests).
 		SetBaseURL(address).
 		SetHeader("Accept", "application/json").
 		SetHeader("User-Agent", cfg.UserAgent).
 		SetRedirectPolicy(resty.NoRedirectPolicy()).
-		SetLogger(silent{}).
+		SetLogger(restyLog{}).
+		SetDisableWarn(true). // A cluster's own network speaks HTTP; a line for each request would be noise.
 		SetDoNotParseResponse(true)
 	// A token that is kept in a file ends with a newline.
 	token := strings.TrimSpace(cfg.Token)
@@ -290,11 +299,11 @@ func (c *Client) statusError(in request, resp *resty.Response) error {
 	return out
 }
 
-// silent keeps resty from writing to standard error: what happened is in the error.
-type silent struct{}
+// restyLog keeps resty from writing to standard error itself: what happened is in the error too.
+type restyLog struct{}
 
-func (silent) Errorf(string, ...any) {}
-func (silent) Warnf(string, ...any)  {}
-func (silent) Debugf(string, ...any) {}
+func (restyLog) Errorf(format string, args ...any) { slog.Debug(fmt.Sprintf(format, args...)) } //nolint:sloglint // The message is resty's.
+func (restyLog) Warnf(format string, args ...any)  { slog.Debug(fmt.Sprintf(format, args...)) } //nolint:sloglint // The message is resty's.
+func (restyLog) Debugf(string, ...any)             {}                                           // Whole requests, with the token.
 
 var errNoFQN = errors.New("the pipeline's fully qualified name is empty")

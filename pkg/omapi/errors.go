@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -74,7 +75,18 @@ type ConnectionError struct {
 }
 
 func (e *ConnectionError) Error() string {
-	return fmt.Sprintf("cannot %s: no answer from OpenMetadata at %s: %v; check the address and that the server runs", e.Op, e.URL, e.Err)
+	if errors.Is(e.Err, context.Canceled) { // It was the caller who did not wait.
+		return fmt.Sprintf("cannot %s: %v", e.Op, withoutURL(e.Err))
+	}
+	return fmt.Sprintf("cannot %s: no answer from OpenMetadata at %s: %v; check the address and that the server runs", e.Op, e.URL, withoutURL(e.Err))
+}
+
+// withoutURL leaves out net/http's "Get URL: ", which only repeats the address.
+func withoutURL(err error) error {
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		return request.Err
+	}
+	return err
 }
 
 func (e *ConnectionError) Unwrap() error { return e.Err }
