@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,9 @@ func hook(ctx context.Context, environ []string) int {
 	return exitOK
 }
 
+// errNoTime is for a pod that was deleted with less time than its manifest has.
+var errNoTime = fmt.Errorf("the time that the pod has to end is over: %w", context.DeadlineExceeded)
+
 // forKubernetes ends when Kubernetes has had its share of the time until the context's deadline: it may hang.
 func forKubernetes(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
@@ -63,8 +67,8 @@ func (c *sooner) Deadline() (time.Time, bool) {
 }
 
 func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.Result, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	kubeCtx, cancelKube := forKubernetes(ctx)
 	defer cancelKube()
 	h, err := newHandler(kubeCtx, log, env)
@@ -81,7 +85,7 @@ func reportRun(ctx context.Context, log *slog.Logger, env *environment) (report.
 					last := lastMoment(time.Now(), pods[i].DeletionTimestamp)
 					reporting.deadline.Store(&last)
 					left := time.Until(last)
-					all, share := time.AfterFunc(left, cancel), time.AfterFunc(left/diagnosticsShare, cancelKube)
+					all, share := time.AfterFunc(left, func() { cancel(errNoTime) }), time.AfterFunc(left/diagnosticsShare, cancelKube)
 					context.AfterFunc(ctx, func() { all.Stop(); share.Stop() })
 				}
 			}
