@@ -55,7 +55,7 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 		return err
 	}
 	found.pipelines = append(found.pipelines, fetched...)
-	if err := found.checkTwice(); err != nil {
+	if err := found.completeServices(ctx, c.om.GetServiceByID); err != nil {
 		return err
 	}
 	items, err := g.items(c, found)

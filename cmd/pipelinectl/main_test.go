@@ -167,13 +167,13 @@ func TestBadInput(t *testing.T) {
 				t.Helper()
 				return []string{"deploy", "-f", write(t, "a.yaml", "name: a\n"), "-f", "/does/not/exist", "-f", write(t, "b.yaml", strings.Replace(goodPipeline, "metadata", "teleport", 1))}
 			},
-			want: []string{"a.yaml: document 1: pipelineType is missing", "/does/not/exist: no such file", `b.yaml: document 1: pipeline svc.nightly: pipeline type is not supported: "teleport"`},
+			want: []string{"a.yaml: document 1, line 1: pipelineType is missing", "/does/not/exist: no such file", `b.yaml: document 1, line 1: pipeline svc.nightly: pipeline type is not supported: "teleport"`},
 		},
 		"Twice":       {reason: "which of the two would win is chance", args: deploy("a.yaml", goodPipeline+"---\n"+goodPipeline), want: []string{"pipeline svc.nightly is there twice; leave one of them out"}},
 		"ServiceOnly": {reason: "a service alone is nothing to deploy", args: deploy("a.yaml", "name: svc\nserviceType: Mysql\n"), want: []string{"no ingestion pipeline in it"}},
 		"BadInList":   {reason: "which one of a list is told", args: deploy("a.json", `[{"name":"a","serviceType":"Mysql"},{"name":"b"}]`), want: []string{"entity 2: pipelineType is missing"}},
 		"NoOverride":  {reason: "a path is mistyped", args: with("run", "a.b", "--override", "@/does/not/exist.json"), want: []string{"--override: open /does/not/exist.json: no such file"}},
-		"NoEntity":    {reason: "an automation is an entity", args: func(t *testing.T) []string { t.Helper(); return []string{"automate", "-f", write(t, "a", "{{")} }, want: []string{"is neither JSON nor YAML"}},
+		"NoEntity":    {reason: "an automation is an entity", args: func(t *testing.T) []string { t.Helper(); return []string{"automate", "-f", write(t, "a", "{{")} }, want: []string{"it is neither YAML nor JSON"}},
 		"RenderNoType": {reason: "without a server nobody knows", args: func(t *testing.T) []string {
 			t.Helper()
 			return []string{"render", "--openmetadata-url", "http://om/api", "-f", write(t, "a.yaml", goodPipeline)}
@@ -182,17 +182,17 @@ func TestBadInput(t *testing.T) {
 			t.Helper()
 			return []string{"render", "-f", write(t, "a.yaml", goodPipeline)}
 		}, want: []string{"brings no openMetadataServerConnection: give --openmetadata-url"}},
-		"Pod":          {reason: "any object may be given by mistake", args: deploy("pod.yaml", "kind: Pod\nmetadata: {name: x}\n"), want: []string{"pod.yaml: document 1: name is missing: no ingestion pipeline in it", "see examples/"}},
-		"Text":         {reason: "so may any text", args: deploy("text", "hello"), want: []string{"text: document 1: no ingestion pipeline in it"}},
+		"Pod":          {reason: "any object may be given by mistake", args: deploy("pod.yaml", "kind: Pod\nmetadata: {name: x}\n"), want: []string{"pod.yaml: document 1, line 1: name is missing: no ingestion pipeline in it", "see examples/"}},
+		"Text":         {reason: "so may any text", args: deploy("text", "hello"), want: []string{"text: document 1, line 1: no ingestion pipeline in it"}},
 		"NotYAML":      {reason: "so may any bytes", args: deploy("bytes", "{{\x00"), want: []string{"it is neither YAML nor JSON", "see examples/"}},
 		"List":         {reason: "a list is no pipeline", args: deploy("list.json", "["+`{"name":"a"}`+"]"), want: []string{"no ingestion pipeline in it"}},
 		"Empty":        {reason: "a file may be empty", args: deploy("empty.yaml", "\n---\n# nothing\n"), want: []string{"empty.yaml: no ingestion pipeline in it"}},
 		"NoType":       {reason: "what is missing is named", args: deploy("a.yaml", "name: a\nsourceConfig: {}\n"), want: []string{"pipelineType is missing"}},
 		"NoSource":     {reason: "what is missing is named", args: deploy("a.yaml", "name: a\npipelineType: metadata\n"), want: []string{"sourceConfig is missing"}},
 		"NoService":    {reason: "without a service there is no full name", args: deploy("a.yaml", "name: a\npipelineType: metadata\nsourceConfig: {config: {}}\n"), want: []string{"neither fullyQualifiedName nor service is set"}},
-		"WrongShape":   {reason: "a field has another type", args: deploy("a.yaml", "name: a\npipelineType: metadata\nsourceConfig: text\n"), want: []string{"no ingestion pipeline in it"}},
+		"WrongShape":   {reason: "a field has another type", args: deploy("a.yaml", "name: a\npipelineType: metadata\nsourceConfig: text\n"), want: []string{"sourceConfig must be a map, not text"}},
 		"UnknownType":  {reason: "the types are told, and the pipeline", args: deploy("a.yaml", strings.Replace(goodPipeline, "metadata", "teleport", 1)), want: []string{`pipeline svc.nightly: pipeline type is not supported: "teleport"; it is one of TestSuite, application, autoClassification`}},
-		"SecondOfMany": {reason: "none is deployed where one is bad, and the bad one is named", args: deploy("a.yaml", goodPipeline+"---\n"+strings.Replace(goodPipeline, "pipelineType", "pipelineTipe", 1)), want: []string{"a.yaml: document 2: pipelineType is missing"}},
+		"SecondOfMany": {reason: "none is deployed where one is bad, and the bad one is named", args: deploy("a.yaml", goodPipeline+"---\n"+strings.Replace(goodPipeline, "pipelineType", "pipelineTipe", 1)), want: []string{"a.yaml: document 2, line 7: pipelineType is missing"}},
 		"NoAddress":    {reason: "a server is needed", args: deploy("a.yaml", goodPipeline), want: []string{"give --openmetadata-url, OPENMETADATA_URL, or metadataApiEndpoint"}},
 		"BadAddress":   {reason: "an address has a scheme", args: with("run", "a.b", "--openmetadata-url", "om:8585"), want: []string{`"om:8585" is not a URL such as`}},
 		"NoCluster":    {reason: "what to do is told", args: with("run", "a.b", "--openmetadata-url", "http://om/api"), want: []string{"no Kubernetes cluster is configured", "set KUBECONFIG or give --kubeconfig"}},
@@ -305,7 +305,7 @@ func TestInterruptWhileStandardInputIsRead(t *testing.T) {
 
 func TestReadOverride(t *testing.T) {
 	t.Parallel()
-	want := map[string]any{"rows": 20.0}
+	want := map[string]any{"rows": json.Number("20")}
 	got, err := readOverride(t.Context(), `{"rows":20}`)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)

@@ -32,6 +32,9 @@ func (cmd *renderCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
+	if err := found.completeServices(ctx, nil); err != nil {
+		return err
+	}
 	loaded, err := g.load()
 	if err != nil {
 		return err

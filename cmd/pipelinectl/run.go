@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -102,9 +101,13 @@ func readOverride(ctx context.Context, text string) (map[string]any, error) {
 		}
 		text = string(data)
 	}
-	var config map[string]any
-	if err := json.Unmarshal([]byte(text), &config); err != nil {
+	value, err := readOne([]byte(text))
+	if err != nil {
 		return nil, usageError{fmt.Errorf("--override is not a JSON object: %w", err)}
+	}
+	config, ok := value.(map[string]any)
+	if !ok {
+		return nil, usageError{fmt.Errorf("--override is not a JSON object, but %s", kindOf(value))}
 	}
 	return config, nil
 }

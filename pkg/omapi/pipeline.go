@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 )
 
 // PipelineType is the kind of an ingestion pipeline, as OpenMetadata's schema pipelineType names it.
@@ -124,23 +123,35 @@ func (c *Client) GetPipeline(ctx context.Context, fqn string) (*IngestionPipelin
 
 // GetService reads the service that a pipeline refers to, or the test suite.
 func (c *Client) GetService(ctx context.Context, ref EntityReference) (*Service, error) {
-	collection, err := serviceCollection(ref.Type)
-	if err != nil {
-		return nil, err
-	}
 	fqn := ref.FullyQualifiedName
 	if fqn == "" {
 		fqn = JoinFQN(ref.Name)
 	}
-	var service Service
-	err = c.do(ctx, request{
-		op:     fmt.Sprintf("read %s %s", ref.Type, fqn),
-		method: http.MethodGet, path: collection + "/name/" + escape(fqn), into: &service,
-	})
+	return c.service(ctx, ref.Type, fqn, "/name/"+escape(fqn))
+}
+
+// GetServiceByID is GetService for a reference that has an id in place of a name.
+func (c *Client) GetServiceByID(ctx context.Context, ref EntityReference) (*Service, error) {
+	return c.service(ctx, ref.Type, ref.ID, "/"+escape(ref.ID))
+}
+
+func (c *Client) service(ctx context.Context, entityType, name, path string) (*Service, error) {
+	collection, err := serviceCollection(entityType)
 	if err != nil {
 		return nil, err
 	}
-	if ref.Type == typeTestSuite && service.ServiceType == "" {
+	var service Service
+	err = c.do(ctx, request{
+		op:     fmt.Sprintf("read %s %s", entityType, name),
+		method: http.MethodGet, path: collection + path, into: &service,
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("%w; check the name of the pipeline's service, and that %q is its type", err, entityType)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if entityType == typeTestSuite && service.ServiceType == "" {
 		service.ServiceType = string(PipelineTestSuite) // The only value and the default of OpenMetadata's schema testSuite.
 	}
 	return &service, nil
@@ -166,17 +177,15 @@ func (c *Client) GetConnection(ctx context.Context, ref EntityReference) (map[st
 	return service.Connection, err
 }
 
-// serviceCollection is where the entities of a type are. OpenMetadata names the API of services by their type.
+// serviceCollection is where the entities of a type are. OpenMetadata names the API of services by their type; which types there
+// are depends on its version, so its answer decides.
 func serviceCollection(entityType string) (string, error) {
-	if entityType == typeTestSuite {
+	switch entityType {
+	case "":
+		return "", errors.New("the type of the pipeline's service is not set; give service.type, such as databaseService")
+	case typeTestSuite:
 		return "/v1/dataQuality/testSuites", nil
+	default:
+		return "/v1/services/" + escape(entityType) + "s", nil
 	}
-	known := []string{
-		"apiService", "dashboardService", "databaseService", "driveService", "messagingService",
-		"metadataService", "mlmodelService", "pipelineService", "searchService", "storageService",
-	}
-	if slices.Contains(known, entityType) {
-		return "/v1/services/" + entityType + "s", nil
-	}
-	return "", fmt.Errorf("service type %q is not one of %s, %s", entityType, strings.Join(known, ", "), typeTestSuite)
 }

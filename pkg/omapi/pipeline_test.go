@@ -68,8 +68,9 @@ func TestGetService(t *testing.T) {
 			want: &omapi.Service{Name: "orders tests", ServiceType: "TestSuite"},
 		},
 		"Missing": {reason: "what is missing is named", ref: omapi.EntityReference{Type: "databaseService", Name: "nowhere"}, is: omapi.ErrNotFound, err: "read databaseService nowhere"},
-		"Type":    {reason: "the types are told", ref: omapi.EntityReference{Type: "teapotService", Name: "a"}, err: `"teapotService" is not one of apiService, dashboardService`},
-		"NoType":  {reason: "a reference without a type leads nowhere", ref: omapi.EntityReference{Name: "a"}, err: `service type "" is not one of`},
+		"Type":    {reason: "the server's answer decides which types there are", ref: omapi.EntityReference{Type: "teapotService", Name: "a"}, err: `answered 404: HTTP 404 Not Found; check the name of the pipeline's service, and that "teapotService" is its type`},
+		"Path":    {reason: "a type is no path", ref: omapi.EntityReference{Type: "../../v1/x", Name: "a"}, err: "answered 404"},
+		"NoType":  {reason: "a reference without a type leads nowhere", ref: omapi.EntityReference{Name: "a"}, err: "give service.type, such as databaseService"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

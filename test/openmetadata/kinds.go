@@ -36,6 +36,7 @@ func serviceKinds() map[string]string {
 		"metadataServices":  "metadataService",
 		"apiServices":       "apiService",
 		"driveServices":     "driveService",
+		"securityServices":  "securityService",
 	}
 }
 
