@@ -54,6 +54,7 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if err != nil {
 		return err
 	}
+	copies := len(found.pipelines)
 	found.pipelines = append(found.pipelines, fetched...)
 	if err := found.completeServices(ctx, c.om.GetServiceByID); err != nil {
 		return err
@@ -61,6 +62,9 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	items, err := g.items(c, found)
 	if err != nil {
 		return err
+	}
+	for i := range copies {
+		items[i].Copy = true
 	}
 	if cmd.DryRun == dryRunClient {
 		if _, err := c.pipelines.RenderAll(ctx, items); err != nil {
@@ -132,7 +136,7 @@ func (cmd *deployCmd) printResults(s streams, results []*k8sclient.DeployResult)
 		s.warn(result.Warnings...)
 		schedule := "on demand"
 		if result.Schedule != "" {
-			schedule = "schedule " + result.Schedule
+			schedule = "schedule " + scheduleText(result.Schedule, result.Disabled)
 		}
 		if v.text != "" {
 			v.text += "\n"

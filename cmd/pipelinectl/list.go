@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -38,9 +39,9 @@ func (cmd *listCmd) Run(ctx context.Context, g *globals, s streams) error {
 	for i := range found {
 		p := &found[i]
 		active := strconv.Itoa(p.Active)
-		rows = append(rows, []string{p.FQN, string(p.Type), scheduleText(p.Schedule, p.Suspended), active, p.LastJobState, age(p.Deployed)})
+		rows = append(rows, []string{p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), active, p.LastJobState, age(p.Deployed)})
 		wide = append(wide, []string{
-			p.FQN, string(p.Type), scheduleText(p.Schedule, p.Suspended), p.TimeZone, age(p.LastScheduled), active,
+			p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), p.TimeZone, age(p.LastScheduled), active,
 			p.LastJobState, p.LastJob, strconv.FormatInt(p.Revision, 10), age(p.Deployed),
 		})
 		v.names = append(v.names, p.FQN)
@@ -49,12 +50,26 @@ func (cmd *listCmd) Run(ctx context.Context, g *globals, s streams) error {
 	return s.print(cmd.outputFlag, v)
 }
 
+const disabledText = " (disabled)"
+
 func scheduleText(schedule string, suspended bool) string {
 	switch {
 	case schedule == "":
 		return "on demand"
 	case suspended:
-		return schedule + " (disabled)"
+		return schedule + disabledText
+	default:
+		return schedule
+	}
+}
+
+// windowText adds when a schedule begins or has ended.
+func windowText(schedule string, from, to time.Time) string {
+	switch now := time.Now(); {
+	case !to.IsZero() && !to.After(now):
+		return strings.TrimSuffix(schedule, disabledText) + " (ended " + to.UTC().Format(time.RFC3339) + ")"
+	case from.After(now):
+		return schedule + " (from " + from.UTC().Format(time.RFC3339) + ")"
 	default:
 		return schedule
 	}

@@ -394,7 +394,7 @@ func TestWarnings(t *testing.T) {
 	t.Parallel()
 	kube := kubeconfig(t, refusing(apierrors.NewNotFound(schema.GroupResource{Resource: "things"}, "x")))
 	base := []string{"--kubeconfig", kube, "--openmetadata-url", "http://om.invalid/api", "--openmetadata-token", "x", "--set", "ingestionImage=a:1", "--set", "startingDeadlineSeconds=5"}
-	paused := strings.Replace(goodPipeline, "airflowConfig: {}", "airflowConfig: {endDate: '2030-01-01', retries: 7, pipelineCatchup: true, maxActiveRuns: 2, workflowTimeout: 0, startDate: '2999-01-01T00:00:00Z'}", 1)
+	paused := strings.Replace(goodPipeline, "airflowConfig: {}", "airflowConfig: {endDate: '2030-01-01', retries: 7, pipelineCatchup: true, maxActiveRuns: 2, workflowTimeout: 0, startDate: '2999-01-01T00:00:00Z', scheduleInterval: '@daily'}", 1)
 	file := write(t, "a.yaml", paused+"---\nname: svc\nserviceType: Mysql\n")
 	for name, tc := range map[string]struct {
 		args []string
@@ -403,10 +403,10 @@ func TestWarnings(t *testing.T) {
 		"Run":    {args: []string{"run", "svc.nightly"}, want: []string{"with 5 it misses ticks"}},
 		"Status": {args: []string{"status", "svc.nightly"}},
 		"Render": {args: []string{"render", "-f", file}, want: []string{
-			"with 5 it misses ticks", "pipeline svc.nightly: airflowConfig.endDate is ignored", "airflowConfig.retries is ignored", "airflowConfig.pipelineCatchup is ignored",
-			"airflowConfig.maxActiveRuns is ignored", "airflowConfig.workflowTimeout is ignored: 0 s", "airflowConfig.startDate is ignored",
+			"with 5 it misses ticks", "pipeline svc.nightly: its schedule is never in force: airflowConfig.startDate 2999", "airflowConfig.retries is ignored", "airflowConfig.pipelineCatchup is ignored",
+			"airflowConfig.maxActiveRuns is ignored", "airflowConfig.workflowTimeout is ignored: 0 s",
 		}},
-		"Deploy": {args: []string{"deploy", "--dry-run=client", "-f", file}, want: []string{"with 5 it misses ticks", "airflowConfig.endDate is ignored"}},
+		"Deploy": {args: []string{"deploy", "--dry-run=client", "-f", file}, want: []string{"with 5 it misses ticks", "its schedule ends at 2030-01-01T00:00:00Z"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -152,3 +152,20 @@ type closed struct{}
 var errClosed = errors.New("closed")
 
 func (closed) Write([]byte) (int, error) { return 0, errClosed }
+
+func TestWindowText(t *testing.T) {
+	t.Parallel()
+	date := func(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
+	for want, tc := range map[string]struct {
+		from, to time.Time
+		disabled bool
+	}{
+		"@daily":                                        {},
+		"@daily (disabled)":                             {from: date(2001), to: date(2099), disabled: true},
+		"@daily (from 2099-01-01T00:00:00Z)":            {from: date(2099)},
+		"@daily (ended 2001-01-01T00:00:00Z)":           {to: date(2001), disabled: true},
+		"@daily (disabled) (from 2099-01-01T00:00:00Z)": {from: date(2099), disabled: true},
+	} {
+		assert.Equal(t, want, windowText(scheduleText("@daily", tc.disabled), tc.from, tc.to))
+	}
+}

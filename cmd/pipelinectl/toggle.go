@@ -42,7 +42,10 @@ func (cmd *toggleCmd) set(ctx context.Context, g *globals, s streams, done strin
 		work: func(ctx context.Context, c *connection, fqn string) (*k8sclient.ToggleResult, error) {
 			return set(c.pipelines, ctx, fqn)
 		},
-		show: func(r *k8sclient.ToggleResult) (data any, name, text string) { return r, r.FQN, toggleText(r) },
+		show: func(r *k8sclient.ToggleResult) (data any, name, text string) {
+			s.warn(r.Warnings...)
+			return r, r.FQN, toggleText(r)
+		},
 	})
 }
 

@@ -32,6 +32,13 @@ const (
 	AnnotationTimestamp = "pipelines.openmetadata.org/run-timestamp"
 	// AnnotationStopRequested is when a person asked for the run to end (RFC 3339), on the Job.
 	AnnotationStopRequested = "pipelines.openmetadata.org/stop-requested"
+	// AnnotationNotBefore and AnnotationNotAfter are when a schedule is in force (RFC 3339), on the CronJob.
+	AnnotationNotBefore = "pipelines.openmetadata.org/not-before"
+	AnnotationNotAfter  = "pipelines.openmetadata.org/not-after"
+	// AnnotationEnabled is what disable or enable said last, true or false, on the CronJob; AnnotationEnabledTold says that
+	// OpenMetadata was told.
+	AnnotationEnabled     = "pipelines.openmetadata.org/enabled"
+	AnnotationEnabledTold = "pipelines.openmetadata.org/enabled-told"
 	// AnnotationRevision counts a pipeline's configurations, on the ConfigMap and the Secret.
 	AnnotationRevision = "pipelines.openmetadata.org/revision"
 	// AnnotationSecretRevision is the Secret's revision that belongs to a ConfigMap, on ConfigMaps of deploys that did not

@@ -290,6 +290,8 @@ func (s *apiServer) handle(w http.ResponseWriter, req *http.Request) {
 		refuse(w, err)
 	case len(rest) == 2:
 		s.collection(w, req, rest[1])
+	case len(rest) == 4 && rest[3] == "status":
+		s.one(w, req, rest[1], rest[2])
 	case len(rest) == 4 && rest[3] == "log":
 		s.log(w, req, rest[2])
 	default:

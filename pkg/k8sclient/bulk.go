@@ -25,6 +25,8 @@ type DeployItem struct {
 	Pipeline *omapi.IngestionPipeline
 	// Service is the one that the pipeline reads from; nil: OpenMetadata is asked, once for each service.
 	Service *omapi.Service
+	// Copy is as in DeployOptions.
+	Copy bool
 }
 
 // DeployAll deploys many pipelines: what is in the namespace is read with one list per kind, then each object takes one call.
@@ -51,6 +53,7 @@ func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options Depl
 	results := make([]*DeployResult, len(items))
 	return results, eachOf(len(items), func(i int) (err error) {
 		own := options
+		own.Copy = options.Copy || items[i].Copy
 		if sameNames[preferred[i]] > 1 {
 			own.snapshot = nil // Which of them has the names shows when the first is deployed.
 		}

@@ -55,6 +55,8 @@ type DeployResult struct {
 	Objects []ObjectResult `json:"objects"`
 	// Schedule is the cron expression; empty for a pipeline on demand.
 	Schedule string `json:"schedule,omitempty"`
+	// Disabled says that the schedule is not in force.
+	Disabled bool `json:"disabled,omitempty"`
 	// Revision counts the pipeline's configurations; Rollback goes back to an earlier one.
 	Revision int64 `json:"revision"`
 	// Secrets are what is kept in the Secret, and why, where the caller adds it; see Explain.
@@ -86,6 +88,9 @@ type DeployOptions struct {
 	DryRun bool
 	// Service is the one that the pipeline reads from; nil: OpenMetadata is asked.
 	Service *omapi.Service
+	// Copy says that the pipeline is not what OpenMetadata has now, but a copy such as a file: what enable or disable said holds
+	// against it.
+	Copy bool
 	// snapshot is what is in the namespace, where the caller has read it for many pipelines at once.
 	snapshot *snapshot
 	// keepSuspend leaves a schedule in or out of force, as it is.
@@ -147,6 +152,7 @@ func (c *Client) deployObjects(ctx context.Context, pipeline *omapi.IngestionPip
 	})
 	if err == nil {
 		d.prune(ctx)
+		d.settleSchedule(ctx)
 		return d.result(), nil
 	}
 	if wait.Interrupted(err) && conflict != nil {
@@ -189,6 +195,14 @@ type deployment struct {
 	// begun is when the deploy began.
 	begun time.Time
 
+	// isCopy is DeployOptions.Copy.
+	isCopy bool
+	// active says whether the schedule shall be in force, now or from its start on. decision is what enable or disable said
+	// last, overruled that OpenMetadata has said something else since.
+	active, overruled bool
+	decision          decision
+	scheduleNotes     []string
+
 	revision int64
 	// outdated are revisions over the limit.
 	outdated []*corev1.Secret
@@ -199,6 +213,7 @@ func newDeployment(c *Client, pipeline *omapi.IngestionPipeline, objects *Object
 	return &deployment{
 		client: c, pipeline: pipeline, fqn: pipeline.FQN(), preferred: identity.NamesOf(pipeline.Name, pipeline.FQN()), rendered: objects,
 		begun: time.Now(), dryRun: options.DryRun, keepSuspend: options.keepSuspend || pipeline.Enabled == nil && pipeline.AirflowConfig.PausePipeline == nil, before: options.snapshot,
+		isCopy: options.Copy,
 	}
 }
 
@@ -238,9 +253,7 @@ func (d *deployment) run(ctx context.Context) error {
 	if err := d.cancelDelete(ctx, before); err != nil {
 		return err
 	}
-	if was, ok := before.find("CronJob", d.names.CronJob).(*batchv1.CronJob); ok && d.keepSuspend && d.objects.CronJob != nil {
-		d.objects.CronJob.Spec.Suspend = new(suspended(was))
-	}
+	d.schedule(before)
 	if err := d.revise(ctx, before); err != nil {
 		return err
 	}
@@ -250,6 +263,19 @@ func (d *deployment) run(ctx context.Context) error {
 		}
 	}
 	return d.verify(ctx)
+}
+
+// schedule puts the schedule in force or out of it. Before its start it stays suspended until hold has been done.
+func (d *deployment) schedule(before *snapshot) {
+	d.scheduleNotes, d.overruled = nil, false
+	was, _ := before.find("CronJob", d.names.CronJob).(*batchv1.CronJob)
+	d.decide(was)
+	if d.objects.CronJob == nil {
+		return
+	}
+	w, now := windowOf(d.objects.CronJob), time.Now()
+	waits := w.future(now) && (was == nil || !isHeld(was, w))
+	d.objects.CronJob.Spec.Suspend = new(!d.active || waits || w.ended(now))
 }
 
 // settleNames gives up names of which an object has become another pipeline's since this deploy made its ConfigMap: two
@@ -560,7 +586,7 @@ func (d *deployment) verify(ctx context.Context) error {
 }
 
 func (d *deployment) result() *DeployResult {
-	out := &DeployResult{FQN: d.fqn, Revision: d.revision, Warnings: d.warnings}
+	out := &DeployResult{FQN: d.fqn, Revision: d.revision, Warnings: slices.Concat(d.scheduleNotes, d.warnings)}
 	for _, step := range d.steps() {
 		for _, a := range d.done {
 			if a.kind == step.client.kind && a.name == step.name {
@@ -570,6 +596,7 @@ func (d *deployment) result() *DeployResult {
 	}
 	if d.objects.CronJob != nil {
 		out.Schedule = d.objects.CronJob.Spec.Schedule
+		out.Disabled = !d.active
 	}
 	return out
 }

@@ -172,6 +172,7 @@ func permissions() []permission {
 		{resource: "configmaps", verbs: all},
 		{resource: "secrets", verbs: all},
 		{group: batchv1.GroupName, resource: "cronjobs", verbs: all},
+		{group: batchv1.GroupName, resource: "cronjobs", subresource: "status", verbs: []string{"patch"}, optional: true},
 		{group: batchv1.GroupName, resource: "jobs", verbs: append(slices.Clone(all), "watch")},
 		{resource: "serviceaccounts", verbs: []string{verbGet}, optional: true},
 		{group: authorizationv1.GroupName, resource: "localsubjectaccessreviews", verbs: []string{"create"}, optional: true},

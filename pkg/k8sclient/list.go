@@ -23,6 +23,9 @@ type PipelineSummary struct {
 	Schedule  string `json:"schedule,omitempty"`
 	TimeZone  string `json:"timeZone,omitempty"`
 	Suspended bool   `json:"suspended,omitempty"`
+	// NotBefore and NotAfter are when the schedule is in force; zero for no bound.
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	NotAfter  time.Time `json:"notAfter,omitzero"`
 	// LastScheduled is when the schedule fired last.
 	LastScheduled time.Time `json:"lastScheduled,omitzero"`
 	// Active counts the runs that have not ended.
@@ -101,11 +104,12 @@ func (c *Client) addSchedules(ctx context.Context, selector string, byFQN map[st
 		if summary == nil {
 			continue
 		}
-		summary.Schedule, summary.Suspended = cronJob.Spec.Schedule, suspended(cronJob)
+		w := windowOf(cronJob)
+		summary.Schedule, summary.Suspended, summary.NotBefore, summary.NotAfter = cronJob.Spec.Schedule, suspended(cronJob), w.from, w.to
 		if cronJob.Spec.TimeZone != nil {
 			summary.TimeZone = *cronJob.Spec.TimeZone
 		}
-		if cronJob.Status.LastScheduleTime != nil {
+		if last := cronJob.Status.LastScheduleTime; last != nil && !isHeld(cronJob, w) { // That is no run.
 			summary.LastScheduled = cronJob.Status.LastScheduleTime.Time
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -203,8 +204,11 @@ func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identit
 		// 0 means "no catch-up" to OpenMetadata, but a CronJob with 0 never fires.
 		starting = noCatchUpSeconds
 	}
-	suspend := pipeline.Enabled != nil && !*pipeline.Enabled || pipeline.AirflowConfig.PausePipeline != nil && *pipeline.AirflowConfig.PausePipeline
+	// Before its start a schedule is suspended, until Kubernetes knows that it has to wait; see hold.
+	now := time.Now()
+	suspend := !enabled(pipeline) || when.future(now) || when.ended(now)
 	meta := objectMeta(config, pipeline, names.CronJob)
+	when.annotate(meta.Annotations)
 	jobMeta := objectMeta(config, pipeline, "")
 	jobMeta.Namespace = ""
 	out := &batchv1.CronJob{
@@ -227,9 +231,7 @@ func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identit
 			},
 		},
 	}
-	if when.zone != "" {
-		out.Spec.TimeZone = &when.zone
-	}
+	out.Spec.TimeZone = &when.zone
 	return out
 }
 

@@ -126,8 +126,8 @@ func TestCronJob(t *testing.T) {
 			},
 		},
 		"NoZone": {
-			reason: "an empty zone is not UTC, but the controller's own", edit: func(p *omapi.IngestionPipeline) { p.AirflowConfig.PipelineTimezone = "" },
-			check: func(t *testing.T, spec *batchv1.CronJobSpec) { t.Helper(); assert.Nil(t, spec.TimeZone) },
+			reason: "no zone is UTC, the schema's default, and not the controller's own", edit: func(p *omapi.IngestionPipeline) { p.AirflowConfig.PipelineTimezone = "" },
+			check: func(t *testing.T, spec *batchv1.CronJobSpec) { t.Helper(); assert.Equal(t, new("UTC"), spec.TimeZone) },
 		},
 		"Disabled": {
 			reason: "a disabled pipeline keeps its schedule, and does not run", edit: func(p *omapi.IngestionPipeline) { p.Enabled = new(false) },

@@ -26,8 +26,11 @@ const recentRuns = 20
 type PipelineStatus struct {
 	FQN string `json:"fullyQualifiedName"`
 	// Schedule is empty for a pipeline on demand.
-	Schedule  string      `json:"schedule,omitempty"`
-	Suspended bool        `json:"suspended,omitempty"`
+	Schedule  string `json:"schedule,omitempty"`
+	Suspended bool   `json:"suspended,omitempty"`
+	// NotBefore and NotAfter are when the schedule is in force; zero for no bound.
+	NotBefore time.Time   `json:"notBefore,omitzero"`
+	NotAfter  time.Time   `json:"notAfter,omitzero"`
 	Runs      []RunStatus `json:"runs"`
 	// RecordProblem is why OpenMetadata has not told its records: then the runs are what Kubernetes knows.
 	RecordProblem string `json:"recordProblem,omitempty"`
@@ -62,6 +65,8 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	case err == nil:
 		status.Schedule = cronJob.Spec.Schedule
 		status.Suspended = suspended(cronJob)
+		w := windowOf(cronJob)
+		status.NotBefore, status.NotAfter = w.from, w.to
 	case !apierrors.IsNotFound(err):
 		return nil, c.failed("read CronJob "+name, err)
 	}

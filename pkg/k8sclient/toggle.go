@@ -2,15 +2,16 @@ package k8sclient
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
 // ErrNoCronJob is for a pipeline with a schedule whose CronJob is gone; test with errors.Is.
@@ -23,6 +24,10 @@ type ToggleResult struct {
 	Schedule string `json:"schedule,omitempty"`
 	Enabled  bool   `json:"enabled"`
 	Changed  bool   `json:"changed"`
+	// Told says that OpenMetadata shows it too.
+	Told bool `json:"openMetadataTold"`
+	// Warnings are about what is left to do.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // SetEnabled puts a pipeline's schedule into force, or out of it. A run that goes on is not touched.
@@ -57,34 +62,59 @@ func (c *Client) toggle(ctx context.Context, fqn string, want func(enabled bool)
 		if err := checkOwner("CronJob", cronJob, fqn); err != nil {
 			return err
 		}
-		enabled := !suspended(cronJob)
-		result = &ToggleResult{FQN: fqn, Schedule: cronJob.Spec.Schedule, Enabled: want(enabled)}
-		result.Changed = result.Enabled != enabled
-		if !result.Changed {
-			return nil
-		}
-		return c.suspend(ctx, cronJob, !result.Enabled)
+		now := inForce(cronJob)
+		result = &ToggleResult{FQN: fqn, Schedule: cronJob.Spec.Schedule, Enabled: want(now)}
+		result.Changed = result.Enabled != now
+		return c.decideFor(ctx, cronJob, result)
 	})
 	if err != nil {
 		return nil, err
 	}
+	c.tellToggled(ctx, name, result)
 	return result, nil
 }
 
-// suspend names the version that was read, so that two who flip at the same time do not both flip from the same state.
-func (c *Client) suspend(ctx context.Context, cronJob *batchv1.CronJob, suspend bool) error {
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": cronJob.ResourceVersion},
-		"spec":     map[string]any{"suspend": suspend},
-	})
-	if err != nil {
-		return fmt.Errorf("encode the patch of CronJob %s: %w", cronJob.Name, err)
+// decideFor keeps what was decided on the CronJob, and does it. It names the version that was read, so that two who flip at the
+// same time do not both flip from the same state.
+func (c *Client) decideFor(ctx context.Context, cronJob *batchv1.CronJob, result *ToggleResult) error {
+	w := windowOf(cronJob)
+	if result.Enabled && w.ended(time.Now()) {
+		return fmt.Errorf("%w: pipeline %s: its schedule has ended at %s; give it a later airflowConfig.endDate, and deploy it", ErrSchedule, result.FQN, dateText(w.to))
 	}
-	_, err = c.kube.BatchV1().CronJobs(c.config.Namespace).Patch(ctx, cronJob.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
-	if err != nil {
-		return c.failed("toggle CronJob "+cronJob.Name, err)
+	d := decisionOf(cronJob)
+	if result.Changed || !d.made || d.enabled != result.Enabled {
+		// One that starts later is put in force by hold.
+		suspend := !result.Enabled || w.future(time.Now()) && !isHeld(cronJob, w)
+		err := c.patchCronJob(ctx, cronJob.Name, map[string]any{
+			"metadata": map[string]any{
+				"resourceVersion": cronJob.ResourceVersion,
+				"annotations":     map[string]any{identity.AnnotationEnabled: strconv.FormatBool(result.Enabled), identity.AnnotationEnabledTold: nil},
+			},
+			"spec": map[string]any{"suspend": suspend},
+		})
+		if err != nil {
+			return c.failed("toggle CronJob "+cronJob.Name, err)
+		}
+		cronJob.Spec.Suspend = &suspend
 	}
-	return nil
+	return c.hold(ctx, cronJob, result.Enabled)
+}
+
+// tellToggled brings OpenMetadata in step, and says so when it is not.
+func (c *Client) tellToggled(ctx context.Context, cronJob string, result *ToggleResult) {
+	var err error
+	result.Told, err = c.tell(ctx, result.FQN, map[string]bool{"enabled": result.Enabled})
+	switch {
+	case err != nil:
+		result.Warnings = append(result.Warnings, fmt.Sprintf("OpenMetadata still shows pipeline %s as it was: %v; a deploy keeps what was decided here", result.FQN, err))
+	case c.om == nil:
+		result.Warnings = append(result.Warnings, fmt.Sprintf("OpenMetadata was not told of pipeline %s, as its address is not known: set OPENMETADATA_URL; a deploy keeps what was decided here", result.FQN))
+	case result.Told:
+		change := map[string]any{"metadata": map[string]any{"annotations": map[string]any{identity.AnnotationEnabledTold: "true"}}}
+		if err := c.patchCronJob(ctx, cronJob, change); err != nil {
+			result.Warnings = append(result.Warnings, c.failed("annotate CronJob "+cronJob, err).Error())
+		}
+	}
 }
 
 func suspended(cronJob *batchv1.CronJob) bool {

@@ -160,6 +160,8 @@ type request struct {
 	path   string // below the server's address, already escaped
 	query  url.Values
 	body   any
+	// contentType is that of the body; JSON when it is empty.
+	contentType string
 	// into is what the answer is decoded to; *json.RawMessage takes it as it is, a func(*json.Decoder) error each element of
 	// a list. nil: the answer is read and dropped, not buffered.
 	into any
@@ -175,7 +177,7 @@ func (c *Client) do(ctx context.Context, in request) error {
 		if err != nil {
 			return fmt.Errorf("cannot %s: encode the request: %w", in.op, err)
 		}
-		req.SetHeader("Content-Type", "application/json").SetBody(bytes.NewReader(data)) // resty copies bytes twice.
+		req.SetHeader("Content-Type", cmp.Or(in.contentType, "application/json")).SetBody(bytes.NewReader(data)) // resty copies bytes twice.
 	}
 	resp, err := req.Execute(in.method, "/"+c.version+strings.TrimPrefix(in.path, "/"+defaultVersion))
 	if resp != nil && resp.RawBody() != nil {

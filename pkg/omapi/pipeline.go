@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 )
 
@@ -39,7 +40,9 @@ type IngestionPipeline struct {
 	AirflowConfig                AirflowConfig   `json:"airflowConfig"`
 	LoggerLevel                  string          `json:"loggerLevel,omitempty"`
 	// Enabled is true where it is not given, as in the schema.
-	Enabled              *bool `json:"enabled,omitempty"`
+	Enabled *bool `json:"enabled,omitempty"`
+	// Deployed is what OpenMetadata shows; false where it is not given, as in the schema.
+	Deployed             *bool `json:"deployed,omitempty"`
 	RaiseOnError         *bool `json:"raiseOnError,omitempty"`
 	EnableStreamableLogs bool  `json:"enableStreamableLogs,omitempty"`
 }
@@ -119,6 +122,28 @@ func (c *Client) GetPipeline(ctx context.Context, fqn string) (*IngestionPipelin
 		return nil, err
 	}
 	return &pipeline, nil
+}
+
+// SetPipelineFields changes fields of a pipeline that are true or false, such as enabled and deployed. A server that deploys
+// pipelines itself may do so before it answers.
+func (c *Client) SetPipelineFields(ctx context.Context, fqn string, fields map[string]bool) error {
+	if fqn == "" {
+		return errNoFQN
+	}
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value bool   `json:"value"`
+	}
+	names := slices.Sorted(maps.Keys(fields))
+	patch := make([]operation, len(names))
+	for i, name := range names {
+		patch[i] = operation{Op: "add", Path: "/" + name, Value: fields[name]} // Also where it is there.
+	}
+	return c.do(ctx, request{
+		op:     "change " + strings.Join(names, ", ") + " of ingestion pipeline " + fqn,
+		method: http.MethodPatch, path: pipelinesPath + "/name/" + escape(fqn), body: patch, contentType: "application/json-patch+json",
+	})
 }
 
 // GetService reads the service that a pipeline refers to, or the test suite.
