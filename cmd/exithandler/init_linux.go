@@ -7,9 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
 )
 
 // runInit starts a command with the whole configuration and stands in for the init of a container: the kernel gives
@@ -28,7 +32,7 @@ func runInit(args, environ []string) int {
 	announce(environ)
 	environ, err := commandEnvironment(environ)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
+		refuse(err)
 		return exitError
 	}
 	path, err := exec.LookPath(args[0])
@@ -44,12 +48,50 @@ func runInit(args, environ []string) int {
 		// A group of its own: a signal reaches all that the command started.
 		Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
+	if errors.Is(err, syscall.E2BIG) {
+		refuse(tooLarge(args, environ))
+		return exitCannotExecute
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
 		return exitCannotExecute
 	}
 	go forward(signals, child.Pid)
 	return reap(child.Pid)
+}
+
+// terminationLog becomes the message of the container's end, where every reporter finds it. In a container it is there.
+const terminationLog = "/dev/termination-log"
+
+// refuse says why the command is not started: its configuration is at fault. The error holds no secret.
+func refuse(err error) {
+	fmt.Fprintf(os.Stderr, "exithandler run: %v\n", err)
+	if file, openErr := os.OpenFile(terminationLog, os.O_WRONLY|os.O_TRUNC, 0); openErr == nil {
+		_, _ = file.WriteString(diagnostics.InvalidConfiguration(err.Error()))
+		_ = file.Close()
+	}
+}
+
+// tooLarge says what Linux refuses to execute for its size (E2BIG).
+func tooLarge(args, environ []string) error {
+	largest, total := "", 0
+	for _, text := range slices.Concat(args, environ) {
+		total += len(text) + 1
+	}
+	for _, pair := range environ {
+		if len(pair) > len(largest) {
+			largest = pair
+		}
+	}
+	name, _, _ := strings.Cut(largest, "=")
+	const (
+		longest = 128<<10 - 1
+		hint    = "shorten the pipeline's configuration or extraEnvVars, and deploy it again"
+	)
+	if len(largest) > longest {
+		return fmt.Errorf("variable %s has %d bytes, and Linux gives a process at most %d in one variable; %s", name, len(largest), longest, hint)
+	}
+	return fmt.Errorf("the variables and arguments have %d bytes together, more than Linux gives to a process, which is a quarter of its stack limit; the largest is %s with %d bytes; %s", total, name, len(largest), hint)
 }
 
 func lookupCode(err error) int {

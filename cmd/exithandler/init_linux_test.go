@@ -301,3 +301,58 @@ func TestByHand(t *testing.T) {
 	assert.False(t, byHand(terminal, open(fmt.Sprint("/dev/pts/", number))), "once, where it is the container's own")
 	assert.False(t, byHand(log, terminal), "a hook's output goes nowhere")
 }
+
+// TestRunAtTheLimitsOfTheKernel: what is handed over is really executed.
+func TestRunAtTheLimitsOfTheKernel(t *testing.T) {
+	t.Parallel()
+	// The secret is longer than its placeholder, so only what is merged may be too large.
+	const longest = 128<<10 - 1
+	secret := strings.Repeat("s", 100)
+	room := longest - len(`config={"a": {"password": "`+secret+`"}, "x": ""}`)
+	configuration := func(filler int) []string {
+		return []string{`config={"a": {"password": "<from-secret>"}, "x": "` + strings.Repeat("x", filler) + `"}`, `configSecret={"/a/password": "` + secret + `"}`}
+	}
+	cases := map[string]struct {
+		reason string
+		env    []string
+		want   int
+		says   string
+	}{
+		"Largest":  {reason: "one string of 128 KiB with its NUL", env: configuration(room)},
+		"TooLarge": {reason: "one byte more is refused, and said", env: configuration(room + 1), want: exitCannotExecute, says: "variable config has 131072 bytes, and Linux gives a process at most 131071"},
+		"Variable": {reason: "the user's own", env: append(configuration(1), "BIG="+strings.Repeat("x", longest-len("BIG=")))},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd, out := command(t, tc.env, "run", "--", "sh", "-c", "echo executed")
+			err := cmd.Run()
+			if tc.want == 0 {
+				require.NoError(t, err, out)
+				assert.Contains(t, out.String(), "executed", tc.reason)
+				return
+			}
+			assert.Equal(t, tc.want, cmd.ProcessState.ExitCode(), tc.reason)
+			assert.Contains(t, out.String(), tc.says, tc.reason)
+			assert.NotContains(t, out.String(), "ssss")
+		})
+	}
+}
+
+// TestRunOfTooManyVariables: a quarter of the stack limit is for all of them together.
+func TestRunOfTooManyVariables(t *testing.T) {
+	t.Parallel()
+	var env []string
+	for i := range 15 {
+		env = append(env, fmt.Sprintf("BIG%d=%s", i, strings.Repeat("x", 120000)))
+	}
+	cmd, out := command(t, env, "run", "--", "sh", "-c", "echo executed")
+	require.NoError(t, cmd.Run(), out)
+	assert.Contains(t, out.String(), "executed", "1.8 MB, as much as a deploy lets through")
+
+	// A process whose variables are larger could not be started here in the first place.
+	err := tooLarge([]string{"python"}, []string{"A=" + strings.Repeat("x", 100), "B=hunter2"})
+	assert.ErrorContains(t, err, "have 120 bytes together")
+	assert.ErrorContains(t, err, "the largest is A with 102 bytes")
+	assert.NotContains(t, err.Error(), "xxx")
+}

@@ -41,6 +41,7 @@ func (cmd *logsCmd) Run(ctx context.Context, g *globals, s streams) error {
 	}
 	options := k8sclient.LogOptions{
 		RunID: cmd.RunID, Attempt: cmd.Attempt, Follow: cmd.Follow, Previous: cmd.Previous, Timestamps: cmd.Timestamps,
+		Warn: func(text string) { g.warn(text) },
 	}
 	if cmd.Tail >= 0 {
 		options.TailLines = &cmd.Tail

@@ -144,12 +144,17 @@ type collector struct {
 
 func (c *collector) hide(ctx context.Context) {
 	more, err := c.target.Secrets(ctx)
-	c.redact, c.withoutLogs = NewRedactor(slices.Concat(c.target.Redact, more)), err != nil
-	if err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.run.Problems = append(c.run.Problems, "logs are left out, as their secrets are not known: "+err.Error())
+	c.redact, c.withoutLogs = NewRedactor(slices.Concat(c.target.Redact, more)), err != nil && more == nil
+	if err == nil {
+		return
 	}
+	problem := err.Error()
+	if c.withoutLogs {
+		problem = "logs are left out, as their secrets are not known: " + problem
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.run.Problems = append(c.run.Problems, problem)
 }
 
 func (c *collector) problem(what string, err error) {

@@ -27,6 +27,7 @@ const (
 	CategoryOOMKilled            Category = "OOMKilled"
 	CategoryImagePull            Category = "ImagePull"
 	CategoryConfigMissing        Category = "ConfigMissing"
+	CategoryInvalidConfiguration Category = "InvalidConfiguration"
 	CategoryStartError           Category = "StartError"
 	CategoryUnschedulable        Category = "Unschedulable"
 	CategoryQuotaOrAdmission     Category = "QuotaOrAdmission"
@@ -345,8 +346,15 @@ const (
 	adviceImage   = "check the image's name, its registry and the pull secrets"
 	adviceStart   = "check the image: its command, and exithandler on its PATH"
 	adviceSandbox = "check the pod's security context (runAsUser, runAsGroup, seccompProfile), and the network and the container runtime of its node"
+	adviceInvalid = "correct the pipeline's configuration, or what was edited by hand in its ConfigMap and Secret, and deploy it again"
 	adviceConfig  = "deploy the pipeline again, or make the object that is missing"
 )
+
+// invalidConfiguration begins the message of a container that ended since its configuration cannot be used.
+const invalidConfiguration = "InvalidConfiguration: "
+
+// InvalidConfiguration is the message with which exithandler run ends a container whose configuration cannot be used.
+func InvalidConfiguration(cause string) string { return invalidConfiguration + cause }
 
 func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 	where := fmt.Sprintf("container %s of pod %s", c.Name, pod.Name)
@@ -358,14 +366,23 @@ func judgeContainer(pod *Pod, c *Container) (Verdict, bool) {
 		return Verdict{}, false
 	case c.Reason == reasonOOMKilled:
 		return Verdict{CategoryOOMKilled, where + " used more memory than its limit and was killed", "raise resources.limits.memory"}, true
+	case strings.HasPrefix(c.Message, invalidConfiguration):
+		return Verdict{CategoryInvalidConfiguration, fmt.Sprintf("%s cannot start its command: %s", where, strings.TrimPrefix(c.Message, invalidConfiguration)), adviceInvalid}, true
 	case c.ExitCode == exitCannotExecute || c.ExitCode == exitNotFound:
 		// As a shell tells it, and exithandler run.
 		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start its command: exit code %d%s", where, c.ExitCode, lastWords(c)), "check the ingestion image: its entry point is python main.py"}, true
 	case c.notStarted():
-		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceStart}, true
+		return judgeNotStarted(where, c), true
 	default:
 		return Verdict{CategoryApplicationError, fmt.Sprintf("%s ended with exit code %d%s%s", where, c.ExitCode, signalOf(c.ExitCode), lastWords(c)), "find the error in the log"}, true
 	}
+}
+
+func judgeNotStarted(where string, c *Container) Verdict {
+	if strings.Contains(c.Message, "argument list too long") {
+		return Verdict{CategoryInvalidConfiguration, fmt.Sprintf("%s cannot start: its variables are larger than Linux gives to a process: %s", where, c.Message), adviceInvalid}
+	}
+	return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceStart}
 }
 
 func judgeWaiting(pod *Pod, where string, c *Container) (Verdict, bool) {
@@ -373,7 +390,7 @@ func judgeWaiting(pod *Pod, where string, c *Container) (Verdict, bool) {
 	case slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}, c.Reason):
 		return Verdict{CategoryImagePull, fmt.Sprintf("%s cannot start: %s: %s", where, c.Reason, c.Message), adviceImage}, true
 	case c.Last != nil && c.Last.notStarted():
-		return Verdict{CategoryStartError, fmt.Sprintf("%s cannot start: %s", where, c.Last.Message), adviceStart}, true
+		return judgeNotStarted(where, c.Last), true
 	case c.Reason == "CreateContainerConfigError" || c.Reason == "CreateContainerError":
 		return Verdict{CategoryConfigMissing, fmt.Sprintf("%s cannot start: %s", where, c.Message), adviceConfig}, true
 	case c.Last != nil:

@@ -33,7 +33,7 @@ func (c *Client) follow(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 	if err != nil {
 		return err
 	}
-	values, err := c.secretValues(ctx, pipeline, names)
+	values, err := c.hiddenValues(ctx, pipeline, names, options)
 	if err != nil {
 		return err
 	}

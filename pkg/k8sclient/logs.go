@@ -61,6 +61,8 @@ type LogOptions struct {
 	TailLines *int64
 	// Timestamps puts the time before each line.
 	Timestamps bool
+	// Warn is told what is wrong though the log can be shown; nil where nobody listens.
+	Warn func(string)
 }
 
 // LogPage gives one page of a run's newest attempt, as OpenMetadata's getIngestionLogs has it: the page under the
@@ -120,7 +122,7 @@ func (c *Client) copyLogs(ctx context.Context, pipeline *omapi.IngestionPipeline
 	case options.Attempt == 0:
 		pods = pods[len(pods)-1:]
 	}
-	values, err := c.secretValues(ctx, pipeline, names)
+	values, err := c.hiddenValues(ctx, pipeline, names, options)
 	if err != nil {
 		return err
 	}

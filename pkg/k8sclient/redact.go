@@ -3,6 +3,7 @@ package k8sclient
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -21,13 +22,22 @@ import (
 // longestLine bounds what is kept back of a log that has no line breaks, in bytes.
 const longestLine = 64 << 10
 
-// SecretValues are what a deployed pipeline's runs are given in secret: what must not be shown of their logs.
+// ErrUnreadable is a Secret of a pipeline's whose values cannot be told apart; test with errors.Is.
+var ErrUnreadable = errors.New("its secret values cannot be read")
+
+// SecretValues are what a deployed pipeline's runs are given in secret: what must not be shown of their logs. With
+// ErrUnreadable they are all the same what can be known: of a Secret that cannot be read, every text in it.
 func (c *Client) SecretValues(ctx context.Context, fqn string) ([]string, error) {
-	pipeline, names, err := c.deployed(ctx, fqn)
+	configMap, names, err := c.configMap(ctx, fqn)
 	if err != nil {
 		return nil, err
 	}
-	return c.secretValues(ctx, pipeline, names)
+	pipeline, err := pipelineOf(configMap)
+	if err != nil {
+		pipeline, err = &omapi.IngestionPipeline{FullyQualifiedName: fqn}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	values, valuesErr := c.secretValues(ctx, pipeline, names)
+	return values, errors.Join(err, valuesErr)
 }
 
 // secretValues are what a pipeline's runs are given in secret, and were: an old run's log shows an old token. So the
@@ -38,39 +48,59 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 	var asked sync.WaitGroup
 	asked.Go(func() { service = c.serviceSecrets(ctx, pipeline) })
 	values, err := c.keptSecrets(ctx, pipeline, names)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrUnreadable) {
 		return nil, err
 	}
 	asked.Wait()
-	return append(values, service...), nil
+	return append(values, service...), err
 }
 
 func (c *Client) keptSecrets(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) ([]string, error) {
+	fqn := pipeline.FQN()
 	list, err := c.kube.CoreV1().Secrets(c.config.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pipelineSelector(names)})
 	if err != nil {
-		return nil, c.failed("list the Secrets of pipeline "+pipeline.FQN()+", whose values are hidden in logs", err)
+		return nil, c.failed("list the Secrets of pipeline "+fqn+", whose values are hidden in logs", err)
 	}
 	// What was deployed before a rule was known.
 	_, overlay := c.config.secretRules().Split(pipeline.SourceConfig)
 	values := overlay.Values()
+	var errs []error
 	for i := range list.Items {
 		secret := &list.Items[i]
-		if !owned(secret, pipeline.FQN()) {
+		if !owned(secret, fqn) {
 			continue
 		}
+		what := "Secret " + secret.Name
 		if secret.Type == revisionType {
+			what = fmt.Sprintf("Secret %s, revision %d of pipeline %s,", secret.Name, revisionOf(secret), fqn)
 			secret = secretOf(secret)
 		}
-		overlay, err := workflow.ParseOverlay(string(secret.Data[secretKey]))
-		if err != nil {
-			return nil, fmt.Errorf("secret %s: %w", list.Items[i].Name, err)
+		for _, key := range []string{secretKey, previousKey} {
+			overlay, err := workflow.ParseOverlay(string(secret.Data[key]))
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w, so every text in it is hidden: %w", what, ErrUnreadable, err))
+				values = append(values, workflow.Texts(string(secret.Data[key]))...)
+				continue
+			}
+			values = append(values, overlay.Values()...)
 		}
-		values = append(values, overlay.Values()...)
 		for key, value := range secret.Data {
-			if strings.HasPrefix(key, variablePrefix) {
+			if _, _, ok := parseVariableKey(key); ok {
 				values = append(values, workflow.Overlay{"/": string(value)}.Values()...)
 			}
 		}
+	}
+	return values, errors.Join(errs...)
+}
+
+// hiddenValues are secretValues for a log; what cannot be read is told.
+func (c *Client) hiddenValues(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, options LogOptions) ([]string, error) {
+	values, err := c.secretValues(ctx, pipeline, names)
+	if !errors.Is(err, ErrUnreadable) {
+		return values, err
+	}
+	if options.Warn != nil {
+		options.Warn(err.Error())
 	}
 	return values, nil
 }
@@ -96,7 +126,7 @@ const (
 // serviceSecrets are the passwords of the service that a pipeline reads from, as far as OpenMetadata tells them: to a bot. Without an
 // answer there are none; it is no reason to keep a log or a report back.
 func (c *Client) serviceSecrets(ctx context.Context, pipeline *omapi.IngestionPipeline) []string {
-	if c.om == nil || pipeline.PipelineType == omapi.PipelineApplication || pipeline.PipelineType == omapi.PipelineTestSuite {
+	if c.om == nil || pipeline.Service == (omapi.EntityReference{}) || pipeline.PipelineType == omapi.PipelineApplication || pipeline.PipelineType == omapi.PipelineTestSuite {
 		return nil // An application has all in its own configuration, a test suite no service.
 	}
 	c.services.mu.Lock()

@@ -304,9 +304,15 @@ func (c *Client) History(ctx context.Context, fqn string) ([]Revision, error) {
 	current := revisionOf(now.public)
 	out := []Revision{{Revision: current, Current: true}}
 	out[0].read(now.public)
+	if _, err := now.whole(); err != nil && out[0].Problem == "" {
+		out[0].Problem = err.Error()
+	}
 	for _, secret := range slices.Backward(earlier(kept, current)) {
 		revision := Revision{Revision: revisionOf(secret), Replaced: secret.CreationTimestamp.UTC()}
 		revision.read(configMapOf(secret))
+		if _, err := wholeOf(configMapOf(secret), secretOf(secret)); err != nil && revision.Problem == "" {
+			revision.Problem = err.Error()
+		}
 		out = append(out, revision)
 	}
 	return out, nil
@@ -363,8 +369,10 @@ func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (*goa
 	}
 	to := &goal{current: revisionOf(now.public)}
 	kept = earlier(kept, to.current)
-	i := len(kept) - 1
-	if revision != 0 {
+	var i int
+	if revision == 0 {
+		i, to.warnings = newestReadable(kept)
+	} else {
 		i = slices.IndexFunc(kept, func(s *corev1.Secret) bool { return revisionOf(s) == revision })
 	}
 	if len(kept) == 0 {
@@ -387,11 +395,11 @@ func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (*goa
 	}
 	full, err := wholeOf(public, secretOf(kept[i]))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("revision %d of pipeline %s: %w; see pipelinectl history %s for another one", revisionOf(kept[i]), fqn, err, fqn)
 	}
 	inForce, err := now.whole()
 	if err != nil {
-		to.warnings = []string{fmt.Sprintf("the connection to OpenMetadata is that of revision %d, since the one in force cannot be read: %v", revisionOf(kept[i]), err)}
+		to.warnings = append(to.warnings, fmt.Sprintf("the connection to OpenMetadata is that of revision %d, since the one in force cannot be read: %v", revisionOf(kept[i]), err))
 	} else {
 		connect(full, connectionOf(inForce))
 	}
@@ -402,6 +410,21 @@ func (c *Client) rollback(ctx context.Context, fqn string, revision int64) (*goa
 	}
 	to.objects, err = objectsOf(config, to.pipeline, full, entity)
 	return to, err
+}
+
+// newestReadable passes over revisions that no run could read, and says which. Where there is none it is the newest.
+func newestReadable(kept []*corev1.Secret) (at int, warnings []string) {
+	for i := range slices.Backward(kept) {
+		_, err := pipelineOf(configMapOf(kept[i]))
+		if err == nil {
+			_, err = wholeOf(configMapOf(kept[i]), secretOf(kept[i]))
+		}
+		if err == nil {
+			return i, warnings
+		}
+		warnings = append(warnings, fmt.Sprintf("revision %d is passed over, since it cannot be read: %v", revisionOf(kept[i]), err))
+	}
+	return len(kept) - 1, nil
 }
 
 // edition is one configuration.
@@ -451,7 +474,7 @@ func configMapOf(revision *corev1.Secret) *corev1.ConfigMap {
 }
 
 func secretOf(revision *corev1.Secret) *corev1.Secret {
-	out := &corev1.Secret{Data: map[string][]byte{}}
+	out := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: revision.Name}, Data: map[string][]byte{}}
 	for key, value := range revision.Data {
 		if name, ok := strings.CutPrefix(key, revisionSecret); ok {
 			out.Data[name] = value

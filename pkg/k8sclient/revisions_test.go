@@ -1,8 +1,10 @@
 package k8sclient
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -246,9 +248,9 @@ func TestRollbackFromWhatCannotBeRead(t *testing.T) {
 	}{
 		"Whole":     {reason: "the connection in force is kept", spoil: func(*apiServer) {}, token: "token-c"},
 		"Pipeline":  {reason: "the connection is not in it", spoil: setKey("configmaps/om-config-nightly", pipelineKey), token: "token-c", problem: true},
-		"ConfigMap": {reason: "the token that is kept is better than none", spoil: setKey("configmaps/om-config-nightly", configKey), token: "token-b", warning: "since the one in force cannot be read: ConfigMap om-config-nightly"},
-		"Secret":    {reason: "the token that is kept is better than none", spoil: setKey("secrets/om-secret-nightly", secretKey), token: "token-b", warning: "since the one in force cannot be read: secret om-secret-nightly"},
-		"NoSecret":  {reason: "it has no token", spoil: func(s *apiServer) { s.remove("secrets", "om-secret-nightly") }, token: "token-b", warning: "since the one in force cannot be read: its Secret is gone"},
+		"ConfigMap": {reason: "the token that is kept is better than none", spoil: setKey("configmaps/om-config-nightly", configKey), token: "token-b", warning: "since the one in force cannot be read: ConfigMap om-config-nightly", problem: true},
+		"Secret":    {reason: "the token that is kept is better than none", spoil: setKey("secrets/om-secret-nightly", secretKey), token: "token-b", warning: "since the one in force cannot be read: secret om-secret-nightly", problem: true},
+		"NoSecret":  {reason: "it has no token", spoil: func(s *apiServer) { s.remove("secrets", "om-secret-nightly") }, token: "token-b", warning: "since the one in force cannot be read: its Secret is gone", problem: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -290,4 +292,83 @@ func setKey(key, name string) func(*apiServer) {
 			}
 		})
 	}
+}
+
+// TestBrokenStateIsNoRevision: nobody can go back to what no run could read.
+func TestBrokenStateIsNoRevision(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*apiServer){
+		"Configuration": setKey("configmaps/om-config-nightly", configKey),
+		"Pipeline":      setKey("configmaps/om-config-nightly", pipelineKey),
+		"Secret":        setKey("secrets/om-secret-nightly", secretKey),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startAPIServer(t)
+			client := newTestClient(t, server)
+			deployEditions(t, client, 1, 2)
+			spoil(server)
+			deployEditions(t, client, 3)
+			history, err := client.History(t.Context(), testFQN)
+			require.NoError(t, err)
+			var numbers []int64
+			for _, revision := range history {
+				numbers = append(numbers, revision.Revision)
+				assert.Empty(t, revision.Problem)
+			}
+			assert.Equal(t, []int64{3, 1}, numbers)
+			_, err = client.SecretValues(t.Context(), testFQN)
+			require.NoError(t, err)
+		})
+	}
+}
+
+// TestUnreadableRevisionIsPassedOver: an earlier version kept them.
+func TestUnreadableRevisionIsPassedOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for edition := 1; edition <= 2; edition++ {
+		_, err := deploy(t, w.client, newPipeline(withToken("token-"+strconv.Itoa(edition))))
+		require.NoError(t, err)
+	}
+	broken := "/a/b: \"hunter-one\n/c: |2-\n\thunter-two\n- 'hunter-three',\n\"/d\": \"hunter\\u002dfour\",\n\"/e\": \"hunter-five}"
+	name := identity.NamesOf("nightly", testFQN).Revision(2)
+	w.kube.change("secrets", name, func(o object) {
+		if secret, ok := o.(*corev1.Secret); ok {
+			secret.Data[revisionSecret+secretKey] = []byte(broken)
+		}
+	})
+	history, err := w.client.History(t.Context(), testFQN)
+	require.NoError(t, err)
+	require.Len(t, history, 3)
+	assert.Empty(t, history[0].Problem)
+	assert.Contains(t, history[1].Problem, name, "it says which")
+	assert.Empty(t, history[2].Problem)
+
+	values, err := w.client.SecretValues(t.Context(), testFQN)
+	require.ErrorIs(t, err, ErrUnreadable)
+	require.ErrorContains(t, err, name+", revision 2 of")
+	for _, hidden := range []string{"hunter-one", "hunter-two", "hunter-three", "hunter-four", "hunter-five"} {
+		assert.Contains(t, values, hidden, "what may be a secret is hidden")
+	}
+	_, job := w.start(t)
+	w.addPod(t, "p", job, 1, endedPod())
+	w.kube.setLog("p", "hunter-one hunter-two hunter-three hunter-four hunter-five token-1 done\n")
+	var out bytes.Buffer
+	var warnings []string
+	require.NoError(t, w.client.Logs(t.Context(), testFQN, LogOptions{Warn: func(text string) { warnings = append(warnings, text) }}, &out))
+	assert.NotContains(t, out.String(), "hunter")
+	assert.NotContains(t, out.String(), "token-1")
+	assert.Contains(t, out.String(), "done")
+	require.Len(t, warnings, 1)
+	assert.Contains(t, warnings[0], "revision 2 of")
+	diagnosis, err := w.client.Diagnose(t.Context(), w.reader(t), testFQN)
+	require.NoError(t, err)
+	assert.Contains(t, strings.Join(diagnosis.Run.Problems, "\n"), "revision 2 of", "a cause is shown, with its log")
+
+	result, err := w.client.Rollback(t.Context(), testFQN, 0, DeployOptions{})
+	require.NoError(t, err)
+	assert.Contains(t, strings.Join(result.Warnings, "\n"), "revision 2 is passed over")
+	_, err = w.client.Rollback(t.Context(), testFQN, 2, DeployOptions{})
+	require.ErrorContains(t, err, "revision 2 of pipeline")
 }

@@ -396,6 +396,40 @@ func ParseOverlay(text string) (Overlay, error) {
 	return overlay, nil
 }
 
+var (
+	quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	// lineName is what stands before a value at the beginning of a line, in JSON or YAML.
+	lineName = regexp.MustCompile(`^\s*(?:- )?(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"'][^:]*):\s+`)
+)
+
+// Texts are all texts that a secret overlay may hold which cannot be read: those in quotes, and all lines. Shorter ones, which
+// could be anything, are left out.
+func Texts(text string) []string {
+	const shortest = 4
+	var out []string
+	add := func(value string) {
+		if len(value) >= shortest {
+			out = append(out, value)
+		}
+	}
+	for line := range strings.Lines(text) {
+		for _, quoted := range quotedText.FindAllString(line, -1) {
+			var value string
+			if json.Unmarshal([]byte(quoted), &value) != nil {
+				value = strings.Trim(quoted, `"`)
+			}
+			if !strings.HasPrefix(value, "/") { // A JSON pointer.
+				add(value)
+			}
+		}
+		line = strings.TrimSpace(lineName.ReplaceAllString(line, ""))
+		add(line)
+		// Half of a value in quotes, or a list's.
+		add(strings.Trim(line, "-\"',[]{} "))
+	}
+	return out
+}
+
 // decode reads JSON as JSON, and all else as PyYAML does.
 func decode(text string) (any, error) {
 	if json.Valid([]byte(text)) {
