@@ -93,7 +93,7 @@ func (e *environment) complete(ctx context.Context, reader diagnostics.Reader) e
 	if err != nil {
 		return fmt.Errorf("ask pod %s for the run that it belongs to: %w", e.podName, err)
 	}
-	e.jobName = cmp.Or(e.jobName, diagnostics.JobName(pod))
+	e.jobName = cmp.Or(e.jobName, diagnostics.JobName(pod), pod.Labels[identity.LabelOMJob])
 	e.fqn = cmp.Or(e.fqn, pod.Annotations[identity.AnnotationFQN])
 	e.runID = cmp.Or(e.runID, pod.Labels[identity.LabelRunID], diagnostics.JobUID(pod))
 	return nil

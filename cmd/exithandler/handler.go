@@ -69,13 +69,13 @@ func kubeConfig() (*rest.Config, error) {
 // pods before the rest is there.
 func (h *handler) collect(ctx context.Context, seen func([]corev1.Pod)) *diagnostics.Run {
 	run := &diagnostics.Run{Namespace: h.namespace, JobName: h.jobName}
-	switch {
-	case h.jobName == "":
-		run.Problems = []string{"the Job is not known: variable jobName is not set"}
-	case h.kube == nil:
+	if h.kube == nil {
 		run.Problems = []string{fmt.Sprintf("cannot reach Kubernetes: %v", h.kubeProblem)}
-	default:
-		run = diagnostics.Collect(ctx, h.kube, diagnostics.Target{Namespace: h.namespace, JobName: h.jobName, Redact: h.secrets, Seen: seen})
+	} else {
+		run = diagnostics.Collect(ctx, h.kube, diagnostics.Target{Namespace: h.namespace, JobName: h.jobName, RunID: h.runID, Redact: h.secrets, Seen: seen})
+	}
+	if h.jobName == "" {
+		run.Problems = append(run.Problems, "the Job is not known: variable jobName is not set")
 	}
 	for _, problem := range run.Problems {
 		h.log.Warn("diagnostics are not whole", "problem", problem)

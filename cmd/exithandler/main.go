@@ -20,7 +20,9 @@ Usage:
   exithandler                    report the run's state; the preStop hook of the container "ingestion"
   exithandler watch              report how the pod's main container ends; a sidecar's command
   exithandler run -- COMMAND...  run COMMAND as the container's init: with its secrets, signals and exit code
-  exithandler install DIR        copy this program to DIR/exithandler, for an init container
+  exithandler install [-script] DIR
+                                 copy this program to DIR/exithandler, for an init container; with -script also a
+                                 script DIR/exit_handler.py that starts it
   exithandler version            print the version
 
 The environment is that of OpenMetadata's exit_handler.py: config, pipelineRunId, ingestionPipelineFQN, jobName,

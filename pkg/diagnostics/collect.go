@@ -13,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
 const (
@@ -28,7 +31,10 @@ const (
 // Target is the run to look at.
 type Target struct {
 	Namespace string
-	JobName   string
+	// JobName is the run's Job, or the OMJob of OpenMetadata's operator; empty where it is not known.
+	JobName string
+	// RunID finds the pods that no name finds. It may be empty.
+	RunID string
 	// Job and Pods are what the caller has seen of the run. They are used where the API does not have them any more.
 	Job  *batchv1.Job
 	Pods []corev1.Pod
@@ -46,7 +52,9 @@ type Run struct {
 	JobName   string       `json:"jobName"`
 	Job       *batchv1.Job `json:"-"`
 	// JobGone says that the Job was deleted; Job is then what the caller had seen of it, nil for nothing.
-	JobGone    bool        `json:"jobGone,omitempty"`
+	JobGone bool `json:"jobGone,omitempty"`
+	// Standalone says that the pods belong to no Job, as those of OpenMetadata's operator.
+	Standalone bool        `json:"standalone,omitempty"`
 	Conditions []Condition `json:"conditions,omitempty"`
 	// Pods are the attempts, newest first.
 	Pods []Pod `json:"pods"`
@@ -82,20 +90,16 @@ type Event struct {
 func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	run := &Run{Namespace: target.Namespace, JobName: target.JobName}
 	c := &collector{reader: reader, run: run, target: target}
-	var (
-		wg, job sync.WaitGroup
-		pods    []corev1.Pod
-	)
+	var wg sync.WaitGroup
 	if target.Secrets == nil {
 		c.redact = NewRedactor(target.Redact)
 	} else {
 		c.hidden.Go(func() { c.hide(ctx) })
 	}
-	job.Go(func() { c.job(ctx) })
-	wg.Go(func() { c.events(ctx, "Job", target.JobName) })
-	pods = c.pods(ctx)
-	job.Wait()
-	pods = c.own(pods)
+	if target.JobName != "" {
+		wg.Go(func() { c.events(ctx, "Job", target.JobName) })
+	}
+	pods := c.own(c.find(ctx))
 	if target.Seen != nil {
 		target.Seen(pods)
 	}
@@ -129,6 +133,24 @@ func Collect(ctx context.Context, reader Reader, target Target) *Run {
 	return run
 }
 
+// find reads the Job and the pods of the run.
+func (c *collector) find(ctx context.Context) []corev1.Pod {
+	if c.run.JobName == "" {
+		return c.otherPods(ctx)
+	}
+	var job sync.WaitGroup
+	job.Go(func() { c.job(ctx) })
+	pods, err := c.pods(ctx)
+	job.Wait()
+	if err == nil && len(pods) == 0 && c.run.Job == nil {
+		pods = c.otherPods(ctx)
+	}
+	if c.jobProblem != nil && !c.run.Standalone {
+		c.problem("Job "+c.run.JobName, c.jobProblem)
+	}
+	return pods
+}
+
 type collector struct {
 	reader Reader
 	target Target
@@ -138,8 +160,10 @@ type collector struct {
 	// withoutLogs: what they may hold in secret is not known.
 	withoutLogs bool
 	podsRead    bool
-	mu          sync.Mutex // guards run.Events and run.Problems
-	run         *Run
+	// jobProblem is that there is no such Job, which means nothing where the pods belong to none.
+	jobProblem error
+	mu         sync.Mutex // guards run.Events and run.Problems
+	run        *Run
 }
 
 func (c *collector) hide(ctx context.Context) {
@@ -176,8 +200,7 @@ func (c *collector) job(ctx context.Context) {
 		// One of the same name may have been made since.
 		c.run.Job, c.run.JobGone = known, true
 	case apierrors.IsNotFound(err):
-		c.run.JobGone = true
-		c.problem("Job "+c.run.JobName, err)
+		c.run.JobGone, c.jobProblem = true, err
 	default:
 		c.run.Job = known
 		c.problem("Job "+c.run.JobName, err)
@@ -192,15 +215,44 @@ func (c *collector) job(ctx context.Context) {
 	}
 }
 
-func (c *collector) pods(ctx context.Context) []corev1.Pod {
+func (c *collector) pods(ctx context.Context) ([]corev1.Pod, error) {
+	if len(validation.IsValidLabelValue(c.run.JobName)) > 0 {
+		return nil, nil // No pod can have it.
+	}
 	for _, label := range []string{batchv1.JobNameLabel, legacyJobNameLabel} {
 		pods, err := c.reader.Pods(ctx, label+"="+c.run.JobName)
 		if err != nil {
 			c.problem("the pods of Job "+c.run.JobName, err)
-			return nil
+			return nil, err
 		}
 		c.podsRead = true
 		if len(pods) > 0 {
+			return pods, nil
+		}
+	}
+	return nil, nil
+}
+
+// otherPods finds the pods of a run that no Job made, as OpenMetadata's exit_handler.py does: those that its operator made of
+// an OMJob, then any of the run's id. The pod that handles an OMJob's end is none of them.
+func (c *collector) otherPods(ctx context.Context) []corev1.Pod {
+	var selectors []string
+	for label, value := range map[string]string{identity.LabelOMJob: c.run.JobName, identity.LabelRunID: c.target.RunID} {
+		if value != "" && len(validation.IsValidLabelValue(value)) == 0 {
+			selectors = append(selectors, label+"="+value+","+identity.LabelPodType+"!=exit-handler")
+		}
+	}
+	slices.SortFunc(selectors, func(a, b string) int { return strings.Compare(b, a) }) // The OMJob first.
+	for _, selector := range selectors {
+		pods, err := c.reader.Pods(ctx, selector)
+		if err != nil {
+			c.problem("the pods of the run", err)
+			return nil
+		}
+		if len(pods) > 0 {
+			if !slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return JobUID(&pod) != "" }) {
+				c.run.Standalone, c.run.JobGone = true, false
+			}
 			return pods
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -119,6 +120,9 @@ func (r *restReader) WatchPod(ctx context.Context, name string, changed func(*co
 	stream, err := r.core.Get().Namespace(r.namespace).Resource("pods").Param("watch", "true").
 		Param("fieldSelector", fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()).
 		Param("resourceVersion", pod.ResourceVersion).Stream(ctx)
+	if Denied(err) {
+		return r.pollPod(ctx, name, changed) // OpenMetadata's own Role allows to read pods, not to watch them.
+	}
 	if err != nil {
 		return err
 	}
@@ -131,6 +135,29 @@ func (r *restReader) WatchPod(ctx context.Context, name string, changed func(*co
 		}
 		if done, err := watched(event, changed); done || err != nil {
 			return err
+		}
+	}
+}
+
+// pollInterval is how often a pod is read that may not be watched.
+const pollInterval = 2 * time.Second
+
+// pollPod is WatchPod without a watch.
+func (r *restReader) pollPod(ctx context.Context, name string, changed func(*corev1.Pod) bool) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		pod, err := r.Pod(ctx, name)
+		if err != nil {
+			return err
+		}
+		if changed(pod) {
+			return nil
 		}
 	}
 }

@@ -11,6 +11,11 @@ const (
 	LabelPipelineType = "app.kubernetes.io/pipeline-type"
 	LabelRunID        = "app.kubernetes.io/run-id"
 	LabelAppName      = "app.kubernetes.io/app-name"
+
+	// LabelOMJob is the name of the OMJob that a pod belongs to, where OpenMetadata's operator runs the pipelines, and
+	// LabelPodType says what the pod is for.
+	LabelOMJob   = "omjob.pipelines.openmetadata.org/name"
+	LabelPodType = "omjob.pipelines.openmetadata.org/pod-type"
 )
 
 const (

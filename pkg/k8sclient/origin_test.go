@@ -1,10 +1,12 @@
 package k8sclient
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
+	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
 // rootCAOf is the ConfigMap that Kubernetes keeps in each namespace.
@@ -76,6 +79,54 @@ func TestOrigin(t *testing.T) {
 			run, _ := w.start(t)
 			require.NoError(t, uuid.Validate(run.RunID), "a run does not fail for it")
 			assert.Equal(t, tc.want, identity.OriginOfRun(run.RunID), tc.reason)
+		})
+	}
+}
+
+// TestStatusOfRunsOfOtherPlaces: a pipeline may be run in several places of one server.
+func TestStatusOfRunsOfOtherPlaces(t *testing.T) {
+	t.Parallel()
+	here, there := identity.OriginOf("uid-here"), identity.OriginOf("uid-there")
+	remembered, airflow := uuid.NewString(), uuid.NewString()
+	cases := map[string]struct {
+		reason    string
+		id        string
+		state     omapi.PipelineState
+		young     bool
+		ledger    identity.Origin
+		elsewhere bool
+		cause     string
+	}{
+		"Own":        {reason: "its id tells", id: identity.NewRunID(here), cause: "its Job is gone: pipelinectl serve ends it"},
+		"Other":      {reason: "its id tells that", id: identity.NewRunID(there), elsewhere: true, cause: "not a run of this namespace, or not known to be"},
+		"Airflow":    {reason: "its id tells nothing", id: airflow, elsewhere: true, cause: "not a run of this namespace, or not known to be"},
+		"Remembered": {reason: "serve has seen it here", id: remembered, ledger: here, cause: "its Job is gone: pipelinectl serve ends it"},
+		"Copied":     {reason: "another cluster's serve has seen it there", id: remembered, ledger: there, elsewhere: true, cause: "not a run of this namespace, or not known to be"},
+		"Young":      {reason: "its Job is about to be made", id: airflow, young: true},
+		"Ended":      {reason: "it does not matter any more", id: airflow, state: omapi.StateSuccess},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.kube.add(t, "root-ca-cert-publisher", rootCAOf("uid-here"))
+			if tc.ledger != "" {
+				w.kube.add(t, "serve", &corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Name: identity.LedgerName, Annotations: map[string]string{identity.AnnotationOrigin: string(tc.ledger)}},
+					Data:       map[string]string{tc.id: testFQN},
+				})
+			}
+			record := &omapi.PipelineStatus{RunID: tc.id, State: cmp.Or(tc.state, omapi.StateRunning), Timestamp: testTimestamp, StartDate: testTimestamp}
+			if tc.young {
+				record.Timestamp = time.Now().UnixMilli()
+			}
+			require.NoError(t, w.om.Client(t).PutStatus(t.Context(), testFQN, record))
+			status, err := w.client.Status(t.Context(), testFQN)
+			require.NoError(t, err)
+			require.Len(t, status.Runs, 1)
+			assert.Equal(t, tc.elsewhere, status.Runs[0].Elsewhere, tc.reason)
+			assert.Contains(t, status.Runs[0].Cause, tc.cause, tc.reason)
+			assert.Equal(t, tc.cause == "", status.Runs[0].Cause == "", tc.reason)
 		})
 	}
 }

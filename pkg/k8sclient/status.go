@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
@@ -50,6 +52,9 @@ type RunStatus struct {
 	// Job is what Kubernetes says of it: Active, Suspended, Complete or Failed; Stopping or Stopped, if a person has ended it;
 	// Starting or Interrupted, if the command that starts the run has not done so yet, or never will.
 	Job string `json:"job,omitempty"`
+	// Elsewhere says of a run that goes on without a Job here that it is not of this namespace, or not known to be: pipelinectl
+	// serve leaves it as it is.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 // Status tells a deployed pipeline's schedule and its latest runs, newest first.
@@ -84,7 +89,50 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 		return nil, err
 	}
 	status.Runs = joinRuns(records, jobs)
+	c.addOrigins(ctx, status.Runs)
 	return status, c.addStates(ctx, status.Runs, jobs)
+}
+
+// jobDelay is how long after its record a run's Job may be made.
+const jobDelay = 2 * time.Minute
+
+// addOrigins says of runs that go on without a Job whether they are known to be of this namespace.
+func (c *Client) addOrigins(ctx context.Context, runs []RunStatus) {
+	var remembered map[string]string
+	for i := range runs {
+		run := &runs[i]
+		if run.JobName != "" || run.State.Terminal() || time.Since(run.Started) < jobDelay {
+			continue
+		}
+		if remembered == nil {
+			remembered = c.rememberedRuns(ctx)
+		}
+		_, ours := remembered[run.RunID]
+		if told := identity.OriginOfRun(run.RunID); !ours && told != "" {
+			here, _ := c.Origin(ctx) //nolint:errcheck // Then it is not known.
+			ours = told == here
+		}
+		run.Elsewhere = !ours
+		text := "its Job is gone: pipelinectl serve ends it"
+		if run.Elsewhere {
+			text = "no Job in namespace " + c.config.Namespace + ": not a run of this namespace, or not known to be"
+		}
+		run.Cause = strings.TrimSuffix(text+"; "+run.Cause, "; ")
+	}
+}
+
+// rememberedRuns are those that pipelinectl serve has seen in this namespace and that have not ended; empty, not nil, where
+// that is not known.
+func (c *Client) rememberedRuns(ctx context.Context) map[string]string {
+	out := map[string]string{}
+	configMap, err := c.kube.CoreV1().ConfigMaps(c.config.Namespace).Get(ctx, identity.LedgerName, metav1.GetOptions{})
+	if err != nil {
+		return out
+	}
+	if here, err := c.Origin(ctx); err == nil && here != "" && configMap.Annotations[identity.AnnotationOrigin] == string(here) {
+		maps.Copy(out, configMap.Data)
+	}
+	return out
 }
 
 func (c *Client) records(ctx context.Context, fqn string, limit int) ([]omapi.PipelineStatus, error) {

@@ -127,7 +127,7 @@ func (l *ledger) load(ctx context.Context) error {
 	defer l.mu.Unlock()
 	l.loaded = true
 	if err != nil {
-		return nil //nolint:nilerr // There is none yet.
+		return nil // There is none yet.
 	}
 	own := here != "" && stored.Annotations[identity.AnnotationOrigin] == string(here)
 	for id, fqn := range stored.Data {

@@ -43,6 +43,8 @@ type Sight struct {
 	JobGone bool
 	// Pod is the attempt that counts: that of diagnostics.Attempt, for a reporter in a pod its own; nil for none.
 	Pod *corev1.Pod
+	// Standalone: the pod belongs to no Job, as one of OpenMetadata's operator.
+	Standalone bool
 	// Inside: the reporter is in the pod, whose end the Job's controller cannot have counted yet.
 	Inside bool
 }
@@ -50,7 +52,7 @@ type Sight struct {
 // SightOf is what a reporter in the pod of the name sees of a run; if that is none of the run's, the attempt that counts,
 // from outside.
 func SightOf(run *diagnostics.Run, podName string) Sight {
-	out := Sight{Job: run.Job, JobGone: run.JobGone}
+	out := Sight{Job: run.Job, JobGone: run.JobGone, Standalone: run.Standalone}
 	pods := make([]*corev1.Pod, len(run.Pods))
 	for i := range run.Pods {
 		pods[i] = run.Pods[i].Object
@@ -84,7 +86,7 @@ func (s Sight) Outcome() Outcome {
 	case s.JobGone || s.Job != nil && s.Job.DeletionTimestamp != nil:
 		return s.afterDeletion()
 	case s.Job == nil:
-		return ""
+		return s.withoutJob()
 	case s.completed():
 		return Complete
 	case !s.Inside && !s.held() || !s.Ending() || s.interrupted():
@@ -106,6 +108,21 @@ func (s Sight) completed() bool { return s.Pod != nil && diagnostics.Completed(s
 func (s Sight) held() bool {
 	_, ended := s.Main()
 	return ended && s.injected() && s.Pod.Status.Phase != corev1.PodFailed && s.Pod.Status.Phase != corev1.PodSucceeded
+}
+
+// withoutJob is what a pod says that belongs to no Job: nobody tries again. Of others nobody knows what their Job says.
+func (s Sight) withoutJob() Outcome {
+	main, ended := s.Main()
+	switch {
+	case !s.Standalone || !ended:
+		return ""
+	case main.ExitCode == 0:
+		return Complete
+	case s.Pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
+		return Failed
+	default:
+		return ""
+	}
 }
 
 // afterDeletion: a Job takes its pods along.

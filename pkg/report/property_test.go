@@ -333,7 +333,9 @@ func (p *player) end(ctx context.Context, t *testing.T, finding, stale Finding, 
 	}
 	if p.outcome == Failed && p.stored != omapi.StateFailed && p.last != meanwhile {
 		run := p.server.Run(t, p.fqn, p.runID)
-		var record struct{ EndDate int64 }
+		var record struct {
+			EndDate int64 `json:"endDate"`
+		}
 		require.NoError(t, json.Unmarshal(run.Rows[0], &record))
 		assert.Equal(t, finding.Ended.UnixMilli(), record.EndDate, "the run ended with its container: %+v", p.history)
 	}

@@ -19,7 +19,7 @@ python=python3,python3-yaml,ca-certificates,libstdc++6
 python_build=python3,python3-pip,ca-certificates
 # What the base images are made of, beside the packages: the release decides which Python there is.
 base=("$here"/python/* /etc/os-release)
-handler=("$root/bin/exithandler" "$root/Dockerfile.exithandler")
+handler=("$root/bin/exithandler" "$root/cmd/exithandler/exit_handler.py" "$root/Dockerfile.exithandler")
 
 # make_once ARCHIVE COMMAND INPUT...: makes the archive by the command, where it is missing or was made of other inputs.
 make_once() {
