@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 )
 
 // PipelineType is the kind of an ingestion pipeline, as OpenMetadata's schema pipelineType names it.
