@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pipelinectl/pipelinectl/internal/yamlcorpus"
 )
 
 func TestNumbersAreKept(t *testing.T) {
@@ -51,5 +53,72 @@ func TestNumbersAreKept(t *testing.T) {
 				assert.True(t, same, "%s: %s: %v", reader, at, got)
 			}
 		})
+	}
+}
+
+// FuzzRoundTrip: whatever JSON is given, both readers give it back, in both layouts, or it is refused.
+func FuzzRoundTrip(f *testing.F) {
+	for _, config := range yamlcorpus.Configurations(2, 30) {
+		data, err := json.Marshal(config)
+		require.NoError(f, err)
+		f.Add(string(data))
+	}
+	f.Add(`{"a": 1e400, "b": [` + strings.Repeat("[", 250) + strings.Repeat("]", 250) + `]}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		if !json.Valid([]byte(text)) {
+			return
+		}
+		given, err := decode(text)
+		require.NoError(t, err)
+		for _, lines := range []bool{true, false} {
+			written, err := encode(given, lines)
+			if err != nil {
+				require.ErrorIs(t, err, ErrUnrepresentable)
+				return
+			}
+			for name, read := range map[string]func(string) (any, error){"ours": decode, "YAML": decodeYAML} {
+				got, err := read(written)
+				require.NoError(t, err, "%s: %s", name, written)
+				at, same := difference(given, got, "")
+				require.True(t, same, "%s: %s: %s", name, at, written)
+			}
+		}
+	})
+}
+
+// TestOldObjectsAreRead: earlier versions wrote blocks of YAML, and people edit them.
+func TestOldObjectsAreRead(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason, text string
+		want         map[string]any
+	}{
+		"Block":     {reason: "as yaml.v3 writes it", text: "a:\n    b:\n        - x\n        - |-\n          two\n          lines\n    c: \"yes\"\n", want: map[string]any{"a": map[string]any{"b": []any{"x", "two\nlines"}, "c": "yes"}}},
+		"Numbers":   {reason: "floats had no sign that YAML 1.1 wants", text: "a: 1000000\nb: 1e-07\nc: 1e+20\nd: 0.5\ne: \"1e3\"\n", want: map[string]any{"a": json.Number("1000000"), "b": json.Number("1.0e-07"), "c": json.Number("1.0e+20"), "d": json.Number("0.5"), "e": "1e3"}},
+		"PyYAML":    {reason: "as the process reads what is edited by hand", text: "a: yes\nb: 0x1F\nc: 1:30\nd: 017\ne: ~\nf: 1_000\ng: 2024-01-01\nh: 08\ni: =\n", want: map[string]any{"a": true, "b": json.Number("31"), "c": json.Number("90"), "d": json.Number("15"), "e": nil, "f": json.Number("1000"), "g": "2024-01-01", "h": "08", "i": "="}},
+		"Merged":    {reason: "anchors too", text: "x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  b: 3\n", want: map[string]any{"x": map[string]any{"a": json.Number("1"), "b": json.Number("2")}, "y": map[string]any{"a": json.Number("1"), "b": json.Number("3")}}},
+		"Quoted":    {reason: "a quoted name is no merge key", text: "\"<<\": 1\n", want: map[string]any{"<<": json.Number("1")}},
+		"Surrogate": {reason: "JSON as others write it", text: `{"a": "\ud83d\ude00\/"}`, want: map[string]any{"a": "😀/"}},
+		"Keys":      {reason: "a name is a text", text: "1: a\ntrue: b\n", want: map[string]any{"1": "a", "true": "b"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config, err := Parse(tc.text)
+			require.NoError(t, err)
+			assert.Equal(t, Config(tc.want), config, tc.reason)
+		})
+	}
+}
+
+func TestWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"Empty": "", "List": "[1]", "Text": "hunter2", "Broken": "{", "Tab": "a: |4-\n    \thunter2\n  x", "Cycle": "a: &a\n  b: *a\n", "Tag": "a: !!binary aGk=\n", "Deep": strings.Repeat("[", 2000) + strings.Repeat("]", 2000),
+		"Bomb": "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f]\n",
+	} {
+		_, err := Parse(text)
+		require.Error(t, err, name)
+		assert.NotContains(t, err.Error(), "hunter2", name)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pipelinectl/pipelinectl/internal/yamlcorpus"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 )
@@ -134,6 +135,33 @@ class Model(BaseModel):
 		if field.Name == "fourth" {
 			assert.Equal(t, []string{"inner"}, field.Parents)
 		}
+	}
+}
+
+// TestPythonOfTheImageReadsTheSame: value by value and type by type.
+func TestPythonOfTheImageReadsTheSame(t *testing.T) {
+	if os.Getenv("PIPELINECTL_E2E") == "" || os.Geteuid() != 0 {
+		t.Skip("PIPELINECTL_E2E is not set, or not root: this test needs built images, run it by make test-integration")
+	}
+	var texts []string
+	var want []any
+	for _, config := range yamlcorpus.Configurations(3, 200) {
+		text, err := workflow.Config(config).Compact()
+		require.NoError(t, err)
+		texts, want = append(texts, text), append(want, yamlcorpus.Typed(config))
+	}
+	input, err := json.Marshal(texts)
+	require.NoError(t, err)
+	container := newContainer(t, "ingestion")
+	command := exec.CommandContext(t.Context(), "buildah", "run", "--isolation", "chroot", container, "--", "python", "-c", yamlcorpus.Script)
+	var stdout, stderr bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), &stdout, &stderr
+	require.NoError(t, command.Run(), stderr.String())
+	var got []any
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &got), stdout.String())
+	require.Len(t, got, len(want))
+	for i := range got {
+		assert.Equal(t, want[i], got[i], texts[i])
 	}
 }
 
