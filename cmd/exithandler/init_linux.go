@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,7 +30,10 @@ func runInit(args, environ []string) int {
 	// Before the command starts: a signal that comes in between is not lost.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, forwarded()...)
-	announce(environ)
+	if announce(environ) {
+		fmt.Fprintln(os.Stderr, "exithandler run: an earlier attempt has completed the run, so the command is not started")
+		return exitOK
+	}
 	environ, err := commandEnvironment(environ)
 	if err != nil {
 		refuse(err)
@@ -57,7 +61,9 @@ func runInit(args, environ []string) int {
 		return exitCannotExecute
 	}
 	go forward(signals, child.Pid)
-	return reap(child.Pid)
+	code := reap(child.Pid)
+	leaveMesh(context.Background(), environ, meshEndpoints())
+	return code
 }
 
 // terminationLog becomes the message of the container's end, where every reporter finds it. In a container it is there.

@@ -62,6 +62,10 @@ func watchRun(ctx context.Context, environ []string) int {
 	} else {
 		h.log.Error("the run's end is not reported", "error", fmt.Errorf("the pod was never seen: %w", problem))
 	}
+	// What else was added to the pod keeps it running, and this process with it.
+	if endMesh(ctx, meshEndpoints()) {
+		h.log.Info("the proxy of the service mesh is asked to end")
+	}
 	<-term.Done() // The kubelet would start it again.
 	return code
 }
@@ -196,7 +200,7 @@ func (h *handler) findEnd(ctx context.Context, pod *corev1.Pod) report.Finding {
 		// All went well, which needs no logs.
 		job, err := h.kube.Job(ctx, h.jobName)
 		sight.Job = job
-		if err == nil && sight.Outcome() == report.Complete {
+		if err == nil && job.Status.Failed == 0 && sight.Outcome() == report.Complete {
 			return h.finding(sight, report.Complete)
 		}
 	}

@@ -39,6 +39,8 @@ type podAPI struct {
 	// watches counts the watches that were opened; drop ends each at once.
 	watches int
 	drop    bool
+	// earlier are attempts before the pod.
+	earlier []corev1.Pod
 }
 
 func newPodAPI(job *batchv1.Job) *podAPI {
@@ -71,6 +73,14 @@ func newPodAPI(job *batchv1.Job) *podAPI {
 	return a
 }
 
+// inject puts a container beside the pod's that goes on, as a service mesh does.
+func (a *podAPI) inject() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
+	a.pod.Status.ContainerStatuses = append(a.pod.Status.ContainerStatuses, corev1.ContainerStatus{Name: "istio-proxy", State: runs})
+}
+
 // set changes the state of the main container.
 func (a *podAPI) set(state corev1.ContainerState, deleted *metav1.Time) {
 	a.mu.Lock()
@@ -84,7 +94,7 @@ func (a *podAPI) list(w http.ResponseWriter, req *http.Request) {
 	if req.URL.Query().Get("watch") == "" {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		reply(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{a.pod}})
+		reply(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: append([]corev1.Pod{a.pod}, a.earlier...)})
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -124,21 +134,26 @@ func TestWatch(t *testing.T) {
 		end    corev1.ContainerState
 		// released says that the pod is deleted, and does not count.
 		released bool
+		// injected is beside it, and goes on.
+		injected bool
 		want     string
 		cause    diagnostics.Category
 		step     string
 	}{
-		"Silent":    {reason: "the process died and said nothing", job: newJob(noRetries), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Unwritten": {reason: "every write of the workflow was refused", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
-		"Reported":  {reason: "nothing is missing", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(0), want: "success"},
-		"Lied":      {reason: "a success before the end was none", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(3), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Retry":     {reason: "another attempt will come", job: newJob(retries), before: omapi.StateFailed, end: ended(1), want: "running", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName + ": p"},
-		"Last":      {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Scheduled": {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Dropped":   {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
-		"Suspended": {reason: "the Job was suspended, and resumed by now", job: newJob(noRetries), before: omapi.StateFailed, end: ended(143), released: true, want: "running", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName + ": p"},
-		"Preempted": {reason: "even what the workflow calls a success is done again", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), released: true, want: "running", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName + ": p"},
-		"JobGone":   {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
+		"Silent":     {reason: "the process died and said nothing", job: newJob(noRetries), before: omapi.StateRunning, end: ended(139), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Unwritten":  {reason: "every write of the workflow was refused", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), want: "success"},
+		"Reported":   {reason: "nothing is missing", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(0), want: "success"},
+		"Lied":       {reason: "a success before the end was none", job: newJob(noRetries), before: omapi.StateSuccess, end: ended(3), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Retry":      {reason: "another attempt will come", job: newJob(retries), before: omapi.StateFailed, end: ended(1), want: "running", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName + ": p"},
+		"Last":       {reason: "an attempt has failed before", job: newJob(func(job *batchv1.Job) { retries(job); job.Status.Failed = 1 }), before: omapi.StateRunning, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Scheduled":  {reason: "nobody has written a record yet", job: newJob(noRetries), end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Dropped":    {reason: "a watch that breaks off is begun again", job: newJob(noRetries), before: omapi.StateRunning, drop: true, end: ended(1), want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"Suspended":  {reason: "the Job was suspended, and resumed by now", job: newJob(noRetries), before: omapi.StateFailed, end: ended(143), released: true, want: "running", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName + ": p"},
+		"Preempted":  {reason: "even what the workflow calls a success is done again", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), released: true, want: "running", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName + ": p"},
+		"Injected":   {reason: "what was injected keeps the pod, not the run", job: newJob(noRetries), before: omapi.StateRunning, end: ended(0), injected: true, want: "success"},
+		"Crash":      {reason: "a crash is told at once", job: newJob(noRetries), before: omapi.StateRunning, end: ended(139), injected: true, want: "failed", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName},
+		"CrashRetry": {reason: "another attempt comes when the pod has ended", job: newJob(retries), before: omapi.StateRunning, end: ended(139), injected: true, want: "running", cause: diagnostics.CategoryApplicationError, step: diagnostics.StepName + ": p"},
+		"JobGone":    {reason: "the Job was deleted and takes its pods along", before: omapi.StateRunning, end: ended(143), want: "failed", cause: diagnostics.CategoryDeleted, step: diagnostics.StepName},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -167,6 +182,9 @@ func TestWatch(t *testing.T) {
 				}, patience, 10*time.Millisecond, "the record is there before the process starts, with the Job's timestamp")
 			}
 			require.Eventually(t, func() bool { api.mu.Lock(); defer api.mu.Unlock(); return api.watches > 0 }, patience, 10*time.Millisecond)
+			if tc.injected {
+				api.inject()
+			}
 			var deleted *metav1.Time
 			if tc.released {
 				deleted = new(metav1.NewTime(time.Now().Add(time.Minute)))

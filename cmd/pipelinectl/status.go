@@ -55,7 +55,7 @@ func statusText(status *k8sclient.PipelineStatus, wide bool) string {
 		if wide {
 			row = append(row, run.JobName)
 		}
-		rows = append(rows, append(row, firstLine(run.Cause)))
+		rows = append(rows, append(row, strings.Trim(firstLine(run.Cause)+"; "+run.InTheWay, "; ")))
 	}
 	return b.String() + "\n" + table(rows...)
 }

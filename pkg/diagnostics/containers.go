@@ -6,6 +6,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
@@ -86,10 +87,22 @@ func MainEnded(pod *corev1.Pod) (*corev1.ContainerStateTerminated, bool) {
 	return ended, ended != nil
 }
 
-// Completed says that the run's container succeeded in a pod that may yet fail by what was injected into it.
+// Completed says that the run's container succeeded, by itself, in a pod that may yet fail by what was injected into it. A
+// process that ends well because its pod is deleted need not have done its work.
 func Completed(pod *corev1.Pod) bool {
 	main, ended := MainEnded(pod)
-	return ended && main.ExitCode == 0 && len(Injected(pod)) > 0
+	if !ended || main.ExitCode != 0 || len(Injected(pod)) == 0 {
+		return false
+	}
+	if pod.DeletionTimestamp == nil {
+		return true
+	}
+	// The timestamp is when the grace period ends.
+	asked := *pod.DeletionTimestamp
+	if grace := pod.DeletionGracePeriodSeconds; grace != nil {
+		asked = metav1.NewTime(asked.Add(-time.Duration(*grace) * time.Second))
+	}
+	return main.FinishedAt.Before(&asked)
 }
 
 // EndedApart says that the run's container had ended by itself, in a pod that its Job may have waited for longer: what was

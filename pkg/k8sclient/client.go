@@ -75,6 +75,8 @@ type Client struct {
 	// undoTimeout bounds the way back of a run that could not be started.
 	undoTimeout    time.Duration
 	followPatience time.Duration
+	// heldPatience is how long the reporters of a pod that an injected container keeps running have.
+	heldPatience time.Duration
 }
 
 // New checks the configuration and makes a client; it does not connect. It needs a real client of Kubernetes, such as that of
@@ -88,7 +90,7 @@ func New(kube kubernetes.Interface, om *omapi.Client, config Config) (*Client, e
 	transient := wait.Backoff{Duration: 200 * time.Millisecond, Factor: 4, Jitter: 0.2, Steps: attempts}
 	return &Client{
 		kube: kube, om: om, config: config, conflicts: conflicts, transient: transient, grace: writeGrace, settle: settleTime,
-		killReserve: killReserve, undoTimeout: undoTimeout, followPatience: followPatience,
+		killReserve: killReserve, undoTimeout: undoTimeout, followPatience: followPatience, heldPatience: heldPatience,
 	}, nil
 }
 

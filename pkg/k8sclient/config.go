@@ -38,7 +38,10 @@ type Config struct {
 	// empty, the binary is expected on the ingestion image's PATH.
 	ExitHandlerImage string
 	// Sidecar says whether a sidecar watches each run's pod.
-	Sidecar            SidecarMode
+	Sidecar SidecarMode
+	// ServiceMesh says what a service mesh that injects its proxy into pods is to do with those of runs; empty for what it does
+	// by itself.
+	ServiceMesh        ServiceMesh
 	ImagePullPolicy    corev1.PullPolicy
 	ImagePullSecrets   []string
 	ServiceAccountName string
@@ -98,6 +101,34 @@ type Config struct {
 	// kubectl does, in a pod by its service account.
 	KubeconfigPath    string
 	KubeConfigContent string
+}
+
+// ServiceMesh says how the pods of runs and a service mesh, Istio or Linkerd, go together.
+type ServiceMesh string
+
+// The ways. A proxy that is a native sidecar ends with its pod; any other keeps it running until somebody ends it.
+const (
+	// ServiceMeshNone keeps the proxy out.
+	ServiceMeshNone ServiceMesh = "none"
+	// ServiceMeshNative makes it a native sidecar.
+	ServiceMeshNative ServiceMesh = "native"
+)
+
+// meta gives the labels and annotations by which Istio and Linkerd take it. Linkerd has renamed its own, twice.
+func (m ServiceMesh) meta() (labels, annotations map[string]string) {
+	const yes, no, istio = "true", "false", "sidecar.istio.io/inject"
+	switch m {
+	case ServiceMeshNone:
+		return map[string]string{istio: no}, map[string]string{istio: no, "linkerd.io/inject": "disabled"}
+	case ServiceMeshNative:
+		const linkerd = "linkerd.io/proxy-enable-native-sidecar"
+		return nil, map[string]string{
+			"sidecar.istio.io/nativeSidecar": yes,
+			"config." + linkerd:              yes, "config.beta." + linkerd: yes, "config.alpha." + linkerd: yes,
+		}
+	default:
+		return nil, nil
+	}
 }
 
 // SidecarMode says whether pods have a sidecar that reports how they end.
@@ -203,6 +234,9 @@ func (c *Config) validate() problems {
 	c.validateSecrets(&p)
 	c.validateImages(&p)
 	c.validateServer(&p)
+	if ways := []ServiceMesh{"", ServiceMeshNone, ServiceMeshNative}; !slices.Contains(ways, c.ServiceMesh) {
+		p.addf("serviceMesh", "%q is neither none, which keeps the proxy of Istio or Linkerd out of pods, nor native, which makes it a native sidecar", c.ServiceMesh)
+	}
 	if modes := []SidecarMode{SidecarAuto, SidecarAlways, SidecarNever}; !slices.Contains(modes, c.Sidecar) {
 		p.addf("sidecar", "%q is not one of %v", c.Sidecar, modes)
 	}

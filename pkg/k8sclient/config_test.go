@@ -309,6 +309,7 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"Seccomp":       {reason: "the types are told", file: "seccompProfile: Default\n", want: []string{`seccompProfile: "Default" is not one of RuntimeDefault, Localhost, Unconfined`}},
 		"SeccompPath":   {reason: "it is below the kubelet's folder", file: "seccompProfile: 'Localhost:../x'\n", want: []string{`localhostProfile "../x" is not a path below`}},
 		"SeccompNoPath": {reason: "the kubelet has to know which", file: "seccompProfile: Localhost\n", want: []string{"type Localhost needs localhostProfile"}},
+		"ServiceMesh":   {reason: "the ways are told", file: "serviceMesh: istio\n", want: []string{`serviceMesh: "istio" is neither none`, "nor native"}},
 		"VerifySSL":     {reason: "the pods would not reach the server", file: "verifySSL: maybe\n", want: []string{`verifySSL: "maybe" is not one of`}},
 		"VerifyNoCA":    {reason: "nor without a certificate authority", file: "verifySSL: validate\n", want: []string{"sslConfig: verifySSL is validate, so caCertificate has to be"}},
 		"SSLConfig":     {reason: "client certificates are not supported", file: "sslConfig: {sslKey: x}\n", want: []string{`has "sslKey"; only a caCertificate is taken`}},

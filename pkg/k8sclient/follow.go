@@ -201,7 +201,14 @@ func (f *follower) over(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, f.client.failed("read Job "+f.job.Name, err)
 	}
-	return current.UID != f.job.UID || finished(current), nil
+	if current.UID != f.job.UID || finished(current) {
+		return true, nil
+	}
+	pods, err := f.client.podsOf(ctx, current)
+	if err != nil {
+		return false, err
+	}
+	return endedApart(current, pods), nil
 }
 
 // hasEnded says that the ingestion container writes nothing any more.

@@ -49,13 +49,14 @@ type Health struct {
 // Health asks all that a pipeline needs. It is no error that something is unhealthy: the checks say so.
 func (c *Client) Health(ctx context.Context) *Health {
 	out := &Health{Namespace: c.config.Namespace}
-	groups := make([][]Check, 5)
+	groups := make([][]Check, 6)
 	var wg sync.WaitGroup
 	wg.Go(func() { groups[0] = c.checkAPI(ctx, out) })
 	wg.Go(func() { groups[1] = []Check{c.checkNamespace(ctx), c.checkServiceAccount(ctx), c.checkImage()} })
 	wg.Go(func() { groups[2] = c.checkPermissions(ctx) })
 	wg.Go(func() { groups[3] = c.checkAdmission(ctx) })
 	wg.Go(func() { groups[4] = c.checkOpenMetadata(ctx, out) })
+	wg.Go(func() { groups[5] = c.checkHeld(ctx) })
 	wg.Wait()
 	out.Healthy = true
 	for _, group := range groups {
@@ -158,6 +159,8 @@ type permission struct {
 	verbs                        []string
 	// optional: without it less is known, but nothing fails.
 	optional bool
+	// what tells it from another of the resource.
+	what string
 }
 
 const (
@@ -175,6 +178,9 @@ func permissions() []permission {
 		{group: batchv1.GroupName, resource: "cronjobs", subresource: "status", verbs: []string{"patch"}, optional: true},
 		{group: batchv1.GroupName, resource: "jobs", verbs: append(slices.Clone(all), "watch")},
 		{resource: "serviceaccounts", verbs: []string{verbGet}, optional: true},
+		// To end pods that an injected container keeps running.
+		{resource: "pods", verbs: []string{"patch"}, optional: true, what: "to end"},
+		{resource: "pods", subresource: "status", verbs: []string{"patch"}, optional: true},
 		{group: authorizationv1.GroupName, resource: "localsubjectaccessreviews", verbs: []string{"create"}, optional: true},
 	}, readPermissions()...)
 }
@@ -219,7 +225,7 @@ func (c *Client) checkPermissions(ctx context.Context) []Check {
 }
 
 func (c *Client) checkPermission(ctx context.Context, p permission) Check {
-	name := "permission " + p.String()
+	name := strings.TrimSpace("permission " + p.String() + " " + p.what)
 	var missing []string
 	for _, verb := range p.verbs {
 		review, err := c.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{

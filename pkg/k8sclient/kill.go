@@ -178,6 +178,7 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 		unread  error
 		stopped bool
 	)
+	held := newHolder(c)
 	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
 		var (
 			pods []corev1.Pod
@@ -201,7 +202,9 @@ func (c *Client) waitForPods(ctx context.Context, job *batchv1.Job) error {
 		unread = nil
 		left = left[:0]
 		for i := range pods {
-			if phase := pods[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+			// What only a container runs on in that is not the run's has ended: the Job takes the pod along.
+			over := len(diagnostics.InTheWay(&pods[i])) > 0 && held.patient(&pods[i])
+			if phase := pods[i].Status.Phase; !over && phase != corev1.PodSucceeded && phase != corev1.PodFailed {
 				left = append(left, pods[i].Name)
 			}
 		}

@@ -257,6 +257,9 @@ func jobSpec(config *Config, pipeline *omapi.IngestionPipeline, meta metav1.Obje
 
 func podMeta(config *Config, job metav1.ObjectMeta) metav1.ObjectMeta {
 	out := metav1.ObjectMeta{Labels: map[string]string{}, Annotations: map[string]string{}}
+	labels, annotations := config.ServiceMesh.meta()
+	maps.Copy(out.Labels, labels)
+	maps.Copy(out.Annotations, annotations)
 	maps.Copy(out.Annotations, config.PodAnnotations)
 	maps.Copy(out.Labels, config.PodLabels)
 	maps.Copy(out.Labels, job.Labels) // Ours win: the reporters find pods by them.

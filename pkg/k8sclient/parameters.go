@@ -114,6 +114,7 @@ func parameters() []parameter {
 		field("ingestionImage", "openmetadata/ingestion:1.12.6", func(c *Config) *string { return &c.IngestionImage }, parseAs[string]),
 		field("exitHandlerImage", "registry.example/exithandler:1.0", func(c *Config) *string { return &c.ExitHandlerImage }, parseAs[string]),
 		field("sidecar", "auto", func(c *Config) *SidecarMode { return &c.Sidecar }, parseAs[SidecarMode]),
+		field("serviceMesh", "native", func(c *Config) *ServiceMesh { return &c.ServiceMesh }, parseAs[ServiceMesh]),
 		field("imagePullPolicy", "IfNotPresent", func(c *Config) *corev1.PullPolicy { return &c.ImagePullPolicy }, parseAs[corev1.PullPolicy]),
 		field("imagePullSecrets", "registry,mirror", func(c *Config) *[]string { return &c.ImagePullSecrets }, parseNames),
 		field("serviceAccountName", "openmetadata-ingestion", func(c *Config) *string { return &c.ServiceAccountName }, parseAs[string]),

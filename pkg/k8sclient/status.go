@@ -55,6 +55,8 @@ type RunStatus struct {
 	// Elsewhere says of a run that goes on without a Job here that it is not of this namespace, or not known to be: pipelinectl
 	// serve leaves it as it is.
 	Elsewhere bool `json:"elsewhere,omitempty"`
+	// InTheWay names the containers that keep pods of the run running though it has ended: somebody else added them.
+	InTheWay string `json:"inTheWay,omitempty"`
 }
 
 // Status tells a deployed pipeline's schedule and its latest runs, newest first.
@@ -155,6 +157,11 @@ func (c *Client) addStates(ctx context.Context, runs []RunStatus, jobs []batchv1
 			run.State, run.Cause = cmp.Or(run.State, omapi.StateQueued), suspendedText(&jobs[at])
 			continue
 		}
+		if !finished(&jobs[at]) {
+			if err := c.addHeld(ctx, run, &jobs[at]); err != nil {
+				return err
+			}
+		}
 		if run.State != "" && (run.State != omapi.StateQueued || run.Cause != "" || finished(&jobs[at])) {
 			continue
 		}
@@ -171,6 +178,28 @@ func (c *Client) addStates(ctx context.Context, runs []RunStatus, jobs []batchv1
 			run.State = omapi.StateRunning
 		}
 	}
+	return nil
+}
+
+// addHeld says of a run whose Job has not ended whether it only waits for containers that are not the run's.
+func (c *Client) addHeld(ctx context.Context, run *RunStatus, job *batchv1.Job) error {
+	pods, err := c.podsOf(ctx, job)
+	if err != nil {
+		return err
+	}
+	if run.InTheWay = heldText(pods); run.InTheWay == "" || run.State != "" {
+		return nil
+	}
+	seen := sightOf(job, pods)
+	switch seen.Outcome() {
+	case report.Complete:
+		run.State = omapi.StateSuccess
+	case report.Failed:
+		run.State = omapi.StateFailed
+	default:
+		return nil
+	}
+	run.Ended = seen.Ended()
 	return nil
 }
 

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
@@ -33,7 +35,7 @@ func (c *Client) Wait(ctx context.Context, fqn, runID string, changed func(omapi
 	if c.om == nil {
 		return nil, fmt.Errorf("wait for a run of pipeline %s: %w", fqn, ErrNoServer)
 	}
-	w := &waiter{client: c, fqn: fqn, names: names, runID: runID, changed: changed}
+	w := &waiter{client: c, fqn: fqn, names: names, runID: runID, changed: changed, holder: newHolder(c)}
 	if err := wait.PollUntilContextCancel(ctx, interval, true, w.poll); ctx.Err() != nil {
 		return w.record, fmt.Errorf("run %s of pipeline %s, state %s, goes on, but is not waited for any longer: %w", runID, fqn, cmp.Or(w.seen, "unknown"), context.Cause(ctx))
 	} else if err != nil {
@@ -50,12 +52,15 @@ type waiter struct {
 	changed func(omapi.PipelineState)
 	record  *omapi.PipelineStatus
 	seen    omapi.PipelineState
-	// ended is when the Job was first seen ended.
-	ended time.Time
+	// ended is when the run was first seen ended.
+	ended  time.Time
+	holder *holder
+	// job is nil if it is gone.
+	job *batchv1.Job
 }
 
 func (w *waiter) poll(ctx context.Context) (bool, error) {
-	ended, err := w.client.jobEnded(ctx, w.fqn, w.names, w.runID)
+	ended, err := w.runEnded(ctx)
 	if diagnostics.Denied(err) {
 		return false, err
 	}
@@ -77,6 +82,9 @@ func (w *waiter) poll(ctx context.Context) (bool, error) {
 	case w.ended.IsZero():
 		return false, nil
 	case w.seen.Terminal():
+		if w.job != nil {
+			w.holder.releaseAll(ctx, w.job)
+		}
 		return true, nil
 	case time.Since(w.ended) > unreportedAfter:
 		return false, ErrUnreported
@@ -85,15 +93,26 @@ func (w *waiter) poll(ctx context.Context) (bool, error) {
 	}
 }
 
-func (c *Client) jobEnded(ctx context.Context, fqn string, names identity.ObjectNames, runID string) (bool, error) {
-	jobs, err := c.jobs(ctx, fqn, names)
+// runEnded says that the run's Job has ended, or is gone, or only waits for a container that is not the run's. The pods that
+// such a container keeps running are ended, so that the next attempt can start.
+func (w *waiter) runEnded(ctx context.Context) (bool, error) {
+	jobs, err := w.client.jobs(ctx, w.fqn, w.names)
 	if err != nil {
 		return false, err
 	}
-	for i := range jobs {
-		if report.RunIDOf(&jobs[i]) == runID {
-			return finished(&jobs[i]), nil
-		}
+	at := slices.IndexFunc(jobs, func(job batchv1.Job) bool { return report.RunIDOf(&job) == w.runID })
+	w.job = nil
+	if at < 0 {
+		return true, nil
 	}
-	return true, nil
+	w.job = &jobs[at]
+	if finished(w.job) {
+		return true, nil
+	}
+	pods, err := w.client.podsOf(ctx, w.job)
+	if err != nil {
+		return false, err
+	}
+	w.holder.release(ctx, pods, false)
+	return endedApart(w.job, pods), nil
 }

@@ -71,6 +71,7 @@ func (w *world) prepareTable(t *testing.T) {
 		_, err := w.Kube.CoreV1().ResourceQuotas(w.namespace).Create(t.Context(), quota, metav1.CreateOptions{})
 		require.NoError(t, err)
 	}
+	w.injectProxies(t)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: blindAccount}}
 	_, err := w.Kube.CoreV1().ServiceAccounts(w.namespace).Create(t.Context(), account, metav1.CreateOptions{})
 	require.NoError(t, err)

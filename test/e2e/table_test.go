@@ -46,7 +46,8 @@ type row struct {
 	// set are parameters of the client, NAME=VALUE.
 	set []string
 	// prepare changes the world between deploy and run, act while the run goes on.
-	prepare, act func(t *testing.T, e *ending)
+	// then checks what follows the final state.
+	prepare, act, then func(t *testing.T, e *ending)
 	want         omapi.PipelineState
 	// category is the cause's; empty: the workflow's own.
 	category diagnostics.Category
@@ -173,6 +174,12 @@ func (w *world) endings(nodeCPU int64) []*ending {
 			out = append(out, w.onSchedule(row))
 		}
 	}
+	for i, row := range injectedRows() {
+		out = append(out, w.ending(row, lightImage))
+		if i == 0 {
+			out = append(out, w.onSchedule(row))
+		}
+	}
 	for _, row := range scheduledRows() {
 		out = append(out, w.onSchedule(row))
 	}
@@ -236,6 +243,9 @@ func (e *ending) end(t *testing.T) {
 		e.act(t, e)
 	}
 	e.awaitEnd(t)
+	if e.then != nil && !hookOnly() {
+		e.then(t, e)
+	}
 	e.assertDisturbed(t)
 }
 
@@ -522,7 +532,8 @@ func (e *ending) pod(t *testing.T, ready func(*corev1.Pod) bool) *corev1.Pod {
 
 // runs says that the pod's main container runs.
 func runs(pod *corev1.Pod) bool {
-	return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].State.Running != nil
+	_, ended := diagnostics.MainEnded(pod)
+	return !ended && !diagnostics.MainStarted(pod).IsZero()
 }
 
 // running gives the pod of a run at work.
