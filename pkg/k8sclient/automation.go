@@ -75,6 +75,13 @@ func parseEntity(what, kind string, entity json.RawMessage) (*named, error) {
 	if known.Name == "" {
 		return nil, errors.New("the " + what + " has no name")
 	}
+	var whole workflow.Config
+	if err := json.Unmarshal(entity, &whole); err != nil {
+		return nil, fmt.Errorf("the %s is not JSON of the entity %s: %w", what, kind, err)
+	}
+	if err := workflow.CheckMasks(whole); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", what, known.Name, err)
+	}
 	return &known, nil
 }
 

@@ -39,6 +39,14 @@ func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options Depl
 	if err != nil {
 		return nil, err
 	}
+	warnings := make([][]string, len(items))
+	var answers tokenAnswers
+	if err := eachOf(len(items), func(i int) (err error) {
+		warnings[i], err = c.checkToken(ctx, items[i].Pipeline, &answers)
+		return err
+	}); err != nil {
+		return nil, err
+	}
 	if len(items) >= bulkMinimum {
 		var err error
 		if options.snapshot, err = c.snapshotAll(ctx); err != nil {
@@ -58,6 +66,9 @@ func (c *Client) DeployAll(ctx context.Context, items []DeployItem, options Depl
 			own.snapshot = nil // Which of them has the names shows when the first is deployed.
 		}
 		results[i], err = c.deployObjects(ctx, items[i].Pipeline, rendered[i], own)
+		if results[i] != nil {
+			results[i].Warnings = append(warnings[i], results[i].Warnings...)
+		}
 		if done != nil {
 			done(i, results[i], err)
 		}

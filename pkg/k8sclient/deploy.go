@@ -105,7 +105,15 @@ func (c *Client) Deploy(ctx context.Context, pipeline *omapi.IngestionPipeline, 
 	if err != nil {
 		return nil, err
 	}
-	return c.deployObjects(ctx, pipeline, objects, options)
+	warnings, err := c.checkToken(ctx, pipeline, &tokenAnswers{})
+	if err != nil {
+		return nil, err
+	}
+	result, err := c.deployObjects(ctx, pipeline, objects, options)
+	if result != nil {
+		result.Warnings = append(warnings, result.Warnings...)
+	}
+	return result, err
 }
 
 // Render makes a pipeline's objects as Deploy does, and changes nothing. The service may be nil: then OpenMetadata is asked.

@@ -312,7 +312,7 @@ func (c *Client) checkOpenMetadata(ctx context.Context, out *Health) []Check {
 	case err == nil && !c.om.HasToken():
 		return append(checks, Check{Name: token, State: CheckOK, Detail: "none is given, and none is asked for"})
 	case err == nil:
-		return append(checks, Check{Name: token, State: CheckOK, Detail: "valid"})
+		return append(append(checks, Check{Name: token, State: CheckOK, Detail: "valid"}), c.checkTokenRights(ctx)...)
 	case errors.Is(err, omapi.ErrUnauthorized), errors.Is(err, omapi.ErrForbidden):
 		return append(checks, Check{token, CheckFailed, err.Error(), "set OPENMETADATA_TOKEN to a valid token of the ingestion bot"})
 	default:

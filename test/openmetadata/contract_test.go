@@ -72,7 +72,7 @@ type step struct {
 	// lastOfConnection: the server closes the connection after its answer without saying so, and the next request must not
 	// be sent on it.
 	lastOfConnection bool
-	check        func(t *testing.T, header http.Header, body []byte)
+	check            func(t *testing.T, header http.Header, body []byte)
 }
 
 type answer struct {
@@ -690,6 +690,46 @@ func lifecycleCases() []contractCase {
 			steps: func(p *pipeline) []step {
 				return []step{
 					patch(p, `[{"op":"add","path":"/displayName","value":"Shown"}]`, map[string]string{"If-Match": `"0.0-0"`}, http.StatusPreconditionFailed),
+				}
+			},
+		},
+		{
+			name: "defaults of airflowConfig", reason: "the server fills them in", tolerant: "retries was 3",
+			steps: func(p *pipeline) []step {
+				return []step{{method: http.MethodGet, path: p.path, status: http.StatusOK, check: func(t *testing.T, _ http.Header, body []byte) {
+					t.Helper()
+					got, _ := object(t, body)["airflowConfig"].(map[string]any)
+					for field, want := range map[string]any{"pausePipeline": false, "concurrency": 1.0, "pipelineTimezone": "UTC", "retries": 0.0, "pipelineCatchup": false, "maxActiveRuns": 1.0} {
+						assert.Equal(t, want, got[field], field)
+					}
+				}}}
+			},
+		},
+		{
+			name: "dates of airflowConfig", reason: "they are given in ISO 8601 and told in milliseconds",
+			steps: func(p *pipeline) []step {
+				return []step{
+					patch(p, `[{"op":"add","path":"/airflowConfig/startDate","value":"2099-01-01T00:00:00Z"},{"op":"add","path":"/airflowConfig/endDate","value":"2100-01-01"}]`, nil, http.StatusOK),
+					{method: http.MethodGet, path: p.path, status: http.StatusOK, check: func(t *testing.T, _ http.Header, body []byte) {
+						t.Helper()
+						got, _ := object(t, body)["airflowConfig"].(map[string]any)
+						assert.InDelta(t, 4070908800000.0, got["startDate"], 0)
+						assert.InDelta(t, 4102444800000.0, got["endDate"], 0)
+					}},
+				}
+			},
+		},
+		{
+			name: "permissions", reason: "they tell beforehand whether statuses may be written, of all pipelines and of one",
+			steps: func(p *pipeline) []step {
+				allowed := func(t *testing.T, _ http.Header, body []byte) {
+					t.Helper()
+					assert.Equal(t, "ingestionPipeline", object(t, body)["resource"])
+					assert.Contains(t, object(t, body)["permissions"], map[string]any{"operation": "EditIngestionPipelineStatus", "access": "allow"})
+				}
+				return []step{
+					{method: http.MethodGet, path: "/v1/permissions/ingestionPipeline", status: http.StatusOK, check: allowed},
+					{method: http.MethodGet, path: "/v1/permissions/ingestionPipeline/name/" + encode(p.fqn), status: http.StatusOK, check: allowed},
 				}
 			},
 		},

@@ -99,6 +99,9 @@ func checkCreate(k *kind, request map[string]any) error {
 			return badRequest("[query param %s must not be null]", field)
 		}
 	}
+	if err := fillAirflowConfig(request); err != nil {
+		return err
+	}
 	if text, ok := request["pipelineType"].(string); !ok || !slices.Contains(pipelineTypes(), text) {
 		return badRequest("query param pipelineType must be one of %v", pipelineTypes())
 	}
@@ -238,6 +241,9 @@ func (s *Server) patchEntity(c *call) (*reply, error) {
 	var shown map[string]any
 	changed, err := s.store.change(found.id, c.user, func(old *entity, doc map[string]any) error {
 		if shown, err = applyPatch(patch, old.doc); err != nil {
+			return err
+		}
+		if err := fillAirflowConfig(shown); err != nil {
 			return err
 		}
 		for field := range doc {

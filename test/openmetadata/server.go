@@ -96,6 +96,7 @@ func New(options Options) (*Server, error) {
 	}
 	s.addLineageRoutes()
 	s.addSystemRoutes()
+	s.addPermissionRoutes()
 	return s, nil
 }
 
