@@ -111,7 +111,7 @@ images: build bin/openmetadata-stand-in ## Build the images, without a Docker en
 	@test/images/build.sh $(IMAGES)
 
 .PHONY: page
-page: bin/demo ## Bring the demo's OpenMetadata page to http://127.0.0.1:8585 until interrupted.
+page: bin/demo ## Bring the demo's OpenMetadata page to this machine, port 8585 if it is free, until interrupted.
 	@$(DEMO) page
 
 .PHONY: clean

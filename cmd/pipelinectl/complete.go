@@ -26,7 +26,7 @@ func completePipelines(ctx context.Context) complete.Predictor {
 		}
 		names := make([]string, len(found))
 		for i := range found {
-			names[i] = found[i].FQN
+			names[i] = plain(found[i].FQN)
 		}
 		return names
 	})

@@ -93,6 +93,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := untilInterrupted()
 	defer stop()
 	stderr = &console{out: stderr}
+	unsetEmpty()
 	name := commandName(os.Args[0])
 	c := cli{globals: globals{stderr: stderr}}
 	exited := -1
@@ -110,7 +111,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if exited >= 0 { // The shell asked for completions, and has them.
 		return exited
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(withoutEmpty(parser.Model, args))
 	if exited >= 0 { // --help has printed all there is to say.
 		return exited
 	}
@@ -166,11 +167,16 @@ func untilInterrupted() (context.Context, context.CancelFunc) {
 	return ctx, func() { cancel(nil) }
 }
 
-// errorText is an error as the user reads it. Some libraries give a context's error and not its cause.
+// errorText is an error as the user reads it. Some libraries give a context's error and not its cause, and what failed may be
+// what was to be undone after the interrupt.
 func errorText(ctx context.Context, err error) string {
 	text := err.Error()
-	if errors.Is(context.Cause(ctx), errInterrupted) {
-		text = strings.ReplaceAll(text, context.Canceled.Error(), errInterrupted.Error())
+	if !errors.Is(context.Cause(ctx), errInterrupted) {
+		return text
+	}
+	text = strings.ReplaceAll(text, context.Canceled.Error(), errInterrupted.Error())
+	if !strings.Contains(text, errInterrupted.Error()) {
+		text = errInterrupted.Error() + ": " + text
 	}
 	return text
 }

@@ -601,7 +601,6 @@ func TestExitCodes(t *testing.T) {
 		"KubeBroken":     {reason: "any other error", kube: refusing(apierrors.NewInternalError(errors.New("etcd is away"))), args: []string{"run", "svc.nightly"}, code: exitError, want: "etcd is away"},
 		"NotDeployed":    {reason: "what to do first is told", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"kill", "svc.nightly"}, code: exitError, want: "pipelinectl deploy -f FILE"},
 		"DeleteNothing":  {reason: "so it is for all commands", kube: refusing(apierrors.NewNotFound(things, "x")), args: []string{"delete", "svc.nightly"}, code: exitError, want: "the pipeline is not deployed"},
-		"NoToken":        {reason: "there is none to use", args: []string{"run", "svc.nightly", "--current-token", "--openmetadata-token", ""}, code: exitUsage, want: "set OPENMETADATA_TOKEN"},
 		"UnknownService": {reason: "OpenMetadata must know the service", args: []string{"deploy", "-f", "OTHER"}, code: exitError, want: "cannot read databaseService nowhere"},
 		"SeveralFail":    {reason: "each pipeline's failure is told", args: []string{"deploy", "-f", "OTHER", "-f", "THIRD"}, code: exitError, want: "cannot read databaseService elsewhere"},
 		"Timeout":        {reason: "a server that does not answer does not hold the command", kube: hanging(), args: []string{"run", "svc.nightly", "--timeout", "200ms"}, code: exitError, want: "the command's --timeout of 200ms is over"},
@@ -655,6 +654,13 @@ func TestDeployWithoutAnyToken(t *testing.T) {
 	got := execute("deploy", "-f", write(t, "a.yaml", goodPipeline), "--openmetadata-url", "http://om/api", "--kubeconfig", kubeconfig(t, http.NotFoundHandler()))
 	assert.Equal(t, exitError, got.code)
 	assert.Contains(t, got.errOut, "pipeline svc.nightly brings no openMetadataServerConnection, and there is no token to make one: set OPENMETADATA_TOKEN")
+}
+
+func TestCurrentTokenWithoutAny(t *testing.T) {
+	t.Parallel()
+	got := execute("run", "svc.nightly", "--current-token", "--openmetadata-token", "")
+	assert.Equal(t, exitUsage, got.code)
+	assert.Contains(t, got.errOut, "set OPENMETADATA_TOKEN")
 }
 
 func TestVersion(t *testing.T) {

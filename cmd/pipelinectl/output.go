@@ -60,7 +60,7 @@ func (s streams) lines(lines []string) error {
 		if line == "" {
 			continue
 		}
-		_, err := fmt.Fprintln(s.out, line)
+		_, err := fmt.Fprintln(s.out, plain(line)) // Names, causes and logs come from elsewhere.
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -90,8 +90,8 @@ func table(rows ...[]string) string {
 			if cell == "" {
 				cell = "-"
 			}
-			// A tab or a newline of a name or a cause would break the columns.
-			cells[i] = strings.Join(strings.Fields(cell), " ")
+			// A tab or a newline of a name or a cause would break the columns; so would what is left out later.
+			cells[i] = strings.Join(strings.Fields(plain(cell)), " ")
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}

@@ -33,7 +33,7 @@ func TestConfig(t *testing.T) {
 			reason: "where a value comes from is told, and no secret",
 			args: []string{
 				"config", "-n", "data", "--set", "ingestionImage=openmetadata/ingestion:1.12.6", "--set", "extraEnvVars=PASSWORD:hunter2", "--set", "startingDeadlineSeconds=0",
-				"--set", "resources.limits.memory=8Gi", "--set", "nodeSelector=disk=ssd,zone=a", "--set", "runAsUser=",
+				"--set", "resources.limits.memory=8Gi", "--set", "nodeSelector=disk=ssd,zone=a", "--set", "runAsUser=null",
 			},
 			file: "config-flags.txt", warnings: []string{"warning: startingDeadlineSeconds: 0 means no catch-up, but a CronJob with 0 never fires; 60 is used"},
 		},

@@ -13,7 +13,8 @@ import (
 // progressMinimum is from how many steps on a bar is worth its place.
 const progressMinimum = 10
 
-// console is standard error: what many goroutines write comes line by line, and above the bar where there is one.
+// console is standard error: what many goroutines write comes line by line, above the bar if there is one, and without what a
+// terminal would take for commands.
 type console struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -23,10 +24,14 @@ type console struct {
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var out io.Writer = c.out
 	if c.bar != nil {
-		return c.bar.Write(p)
+		out = c.bar
 	}
-	return c.out.Write(p)
+	if _, err := io.WriteString(out, plain(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func (c *console) use(bar *mpb.Progress) {

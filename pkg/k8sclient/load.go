@@ -1,6 +1,8 @@
 package k8sclient
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -9,6 +11,8 @@ import (
 
 	"github.com/agnivade/levenshtein"
 	"sigs.k8s.io/yaml"
+
+	"github.com/pipelinectl/pipelinectl/internal/documents"
 )
 
 // clientClass is OpenMetadata's Kubernetes client; a configuration of another one is not for us.
@@ -60,6 +64,9 @@ func LoadConfig(sources Sources) (*Loaded, error) {
 	}
 	l.variables()
 	l.flags(sources.Flags)
+	if l.release && l.out.origins["namespace"] == "" {
+		l.out.Warnings = append(l.out.Warnings, "namespace: not set in the Helm values, where it is that of the release; it is "+l.out.Namespace+" here, unless --namespace is given")
+	}
 	// What did not parse has its default here, which is valid.
 	l.problems = append(l.problems, l.out.validate()...)
 	if err := l.problems.join(); err != nil {
@@ -94,13 +101,19 @@ type loader struct {
 	all         []parameter
 	environment map[string]string
 	problems    problems
+	// release: the file is of Helm's values, which leave the namespace to the release.
+	release bool
 }
 
 func (l *loader) set(p parameter, value any, source string) {
-	if err := p.set(&l.out.Config, value); err != nil {
+	err := p.set(&l.out.Config, texts(value))
+	if err != nil && hasVariables(value) && p.set(&l.out.Config, typed(value)) == nil {
+		err = nil
+	}
+	if err != nil {
 		shown := ""
 		if !p.secret {
-			shown = fmt.Sprintf("%q ", scalar(value))
+			shown = fmt.Sprintf("%q ", scalar(texts(value)))
 		}
 		l.problems.addf(p.name, "%s%v, such as %s (%s)", shown, err, p.example, source)
 		return
@@ -120,9 +133,12 @@ func (l *loader) file(path string) error {
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	var content map[string]any
-	if err := yaml.Unmarshal(data, &content); err != nil {
+	content, err := readMap(data)
+	if err != nil {
 		return fmt.Errorf("%s is not YAML with parameters: %w", path, err)
+	}
+	if section := helmSection(content); section != nil {
+		return l.helm(section, path)
 	}
 	source := "file " + path
 	section, nested := content["pipelineServiceClientConfiguration"]
@@ -138,13 +154,20 @@ func (l *loader) file(path string) error {
 			return fmt.Errorf("%s: pipelineServiceClientConfiguration is not a map", path)
 		}
 	}
-	if class := l.expand(outer["className"], "className"); class != nil && class != clientClass {
+	if class := l.expand(outer["className"], "className"); !isOurs(texts(class)) {
 		return fmt.Errorf("%s: className is %v, another client's configuration; ours is %s", path, class, clientClass)
 	}
 	l.take(outer, source, besideParameters)
 	inner := outer["parameters"]
 	if text, ok := inner.(string); ok { // What is below it is expanded as it is taken, once.
-		inner = l.expandText(text, "parameters")
+		if inner = l.expandText(text, "parameters"); inner == variable("") {
+			inner = nil
+		}
+		if text, ok := inner.(variable); ok { // The one place where a variable holds a map: all parameters.
+			if inner, err = readMap([]byte(text)); err != nil {
+				return fmt.Errorf("%s: pipelineServiceClientConfiguration.parameters: the variable is not YAML with parameters: %w", path, err)
+			}
+		}
 	}
 	if inner == nil {
 		return nil
@@ -209,7 +232,7 @@ func (l *loader) take(values map[string]any, source string, at place) {
 			continue
 		}
 		value := l.expand(values[name], name)
-		if value == nil && !isNullable(name) {
+		if value == variable("") || value == nil && !isNullable(name) {
 			continue // OpenMetadata takes null for "not set".
 		}
 		l.set(p, value, source)
@@ -241,7 +264,7 @@ func (l *loader) variables() {
 	for _, p := range l.all {
 		known[p.env] = true
 		// OpenMetadata's own configuration hands an empty variable on as "not set".
-		if value, ok := l.environment[p.env]; ok && (value != "" || isNullable(p.name)) {
+		if value := l.environment[p.env]; p.env != "" && value != "" {
 			l.set(p, value, "variable "+p.env)
 		}
 	}
@@ -261,6 +284,9 @@ func (l *loader) variables() {
 
 func (l *loader) flags(flags []string) {
 	for _, flag := range flags {
+		if flag == "" {
+			continue
+		}
 		name, value, ok := strings.Cut(flag, "=")
 		p, known := parameterByName(l.all, name)
 		switch {
@@ -268,7 +294,7 @@ func (l *loader) flags(flags []string) {
 			l.problems.addf(name, "has no value; give NAME=VALUE (flag)")
 		case !known:
 			l.problems.addf(name, "is not a parameter%s (flag)", l.nearest(name, near, func(p parameter) string { return p.name }))
-		default:
+		case value != "": // Empty is as if it were not given, as of a variable.
 			l.set(p, value, "flag")
 		}
 	}
@@ -328,7 +354,7 @@ func (l *loader) expand(value any, path string) any {
 	}
 }
 
-// expandText gives what YAML makes of a text that is one reference; of one with references in it a text.
+// expandText gives the value of a text that is one reference; of one with references in it a text.
 func (l *loader) expandText(text, path string) any {
 	var out strings.Builder
 	for rest := text; ; {
@@ -344,13 +370,20 @@ func (l *loader) expandText(text, path string) any {
 		}
 		value := l.resolve(reference, path)
 		if strings.TrimSpace(text) == "${"+reference+"}" {
-			var parsed any
-			if yaml.Unmarshal([]byte(value), &parsed) != nil {
-				return value
-			}
-			return parsed
+			return value
 		}
-		out.WriteString(before + strings.Trim(value, `"'`))
+		if value == variable("") {
+			l.problems.addf(path, "refers to variable %s, which is empty", reference)
+		}
+		_, fallback, _ := strings.Cut(reference, ":-")
+		if text, ok := value.(variable); ok {
+			fallback = string(text)
+		} else if strings.Contains(fallback, "${") {
+			fallback = fmt.Sprint(value)
+		} else {
+			fallback = strings.Trim(fallback, `"'`)
+		}
+		out.WriteString(before + fallback)
 		rest = after
 	}
 }
@@ -375,18 +408,105 @@ func cutReference(text string) (before, reference, after string) {
 	return text, "", ""
 }
 
-// resolve gives the text of NAME or NAME:-default.
-func (l *loader) resolve(reference, path string) string {
+// resolve gives the value of NAME or NAME:-default: a variable as it is, character by character; of a default what YAML makes of
+// it, as it stands in the file. An empty variable is as if it were not set.
+func (l *loader) resolve(reference, path string) any {
 	name, fallback, hasDefault := strings.Cut(reference, ":-")
 	value, ok := l.environment[name]
-	if !ok && !hasDefault {
+	switch {
+	case value != "":
+		return variable(value)
+	case !hasDefault && !ok:
 		l.problems.addf(path, "refers to variable %s, which is not set", name)
+		return nil
+	case !hasDefault:
+		return variable("")
+	case strings.Contains(fallback, "${"):
+		return l.expandText(fallback, path)
 	}
-	if ok {
+	var parsed any
+	if yaml.Unmarshal([]byte(fallback), &parsed) != nil {
+		return fallback
+	}
+	if text, ok := unquoted(parsed, fallback); ok {
+		return text
+	}
+	return parsed
+}
+
+// unquoted keeps the digits of a default such as 1.10, which is a text within a text.
+func unquoted(parsed any, text string) (any, bool) {
+	if _, number := parsed.(float64); number {
+		return json.Number(strings.TrimSpace(text)), json.Valid([]byte(strings.TrimSpace(text)))
+	}
+	return nil, false
+}
+
+// variable is the value of a variable, of which every character counts.
+type variable string
+
+// texts makes texts of the variables in a value.
+func texts(value any) any {
+	return replaced(value, func(v variable) any { return string(v) })
+}
+
+// typed makes of variables in a value what they look like, for where Kubernetes wants a number or true or false.
+func typed(value any) any {
+	return replaced(value, func(v variable) any {
+		var parsed any
+		if json.Unmarshal([]byte(v), &parsed) != nil {
+			return string(v)
+		}
+		switch parsed.(type) {
+		case float64:
+			return json.Number(strings.TrimSpace(string(v)))
+		case bool:
+			return parsed
+		default:
+			return string(v)
+		}
+	})
+}
+
+func hasVariables(value any) bool {
+	found := false
+	replaced(value, func(v variable) any { found = true; return v })
+	return found
+}
+
+func replaced(value any, by func(variable) any) any {
+	switch v := value.(type) {
+	case variable:
+		return by(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, child := range v {
+			out[key] = replaced(child, by)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, child := range v {
+			out[i] = replaced(child, by)
+		}
+		return out
+	default:
 		return value
 	}
-	if strings.Contains(fallback, "${") {
-		return fmt.Sprint(l.expandText(fallback, path))
+}
+
+// readMap reads a text that is one map; none where it is empty.
+func readMap(data []byte) (map[string]any, error) {
+	found, err := documents.Read(data)
+	if err != nil || len(found) == 0 {
+		return nil, err
 	}
-	return fallback
+	if len(found) > 1 {
+		return nil, fmt.Errorf("it holds %d documents, the second on line %d; give one", len(found), found[1].Line)
+	}
+	content, ok := found[0].Value.(map[string]any)
+	if !ok {
+		return nil, errors.New("it is not a map")
+	}
+	return content, nil
 }

@@ -47,12 +47,16 @@ func (c *Client) overridden(ctx context.Context, configMap *corev1.ConfigMap, pi
 		maps.Copy(merged, options.AppConfig)
 		full["appConfig"] = merged
 	}
-	if options.Token != "" {
+	token, err := omapi.CleanToken(options.Token)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
 		connection := connectionOf(full)
 		if connection == nil {
 			return nil, fmt.Errorf("pipeline %s was deployed without a connection to OpenMetadata; deploy it again", pipeline.FQN())
 		}
-		connection["securityConfig"] = map[string]any{"jwtToken": options.Token}
+		connection["securityConfig"] = map[string]any{"jwtToken": token}
 	}
 	return c.runSecret(pipeline, names, runID, full)
 }

@@ -21,7 +21,7 @@ func parseString(value any) (string, error) {
 	switch v := value.(type) {
 	case string:
 		return v, nil
-	case bool, float64:
+	case bool, float64, json.Number:
 		return scalar(v), nil
 	default:
 		return "", errors.New("is not a text")
@@ -53,9 +53,10 @@ func parseInt(bits int) func(any) (int64, error) {
 	}
 }
 
-// parseID takes null and the empty text for "the cluster chooses".
+// parseID takes null for "the cluster chooses", and the empty text of a file.
 func parseID(value any) (*int64, error) {
-	if text, ok := value.(string); value == nil || ok && strings.TrimSpace(text) == "" {
+	text, ok := value.(string)
+	if text = strings.TrimSpace(text); value == nil || ok && (text == "" || text == "null") {
 		return nil, nil //nolint:nilnil // Nil is the value.
 	}
 	id, err := parseInt(64)(value)

@@ -79,9 +79,13 @@ type Client struct {
 
 // New checks the configuration and makes a client; it does not connect.
 func New(cfg Config) (*Client, error) {
-	base, err := url.Parse(cfg.URL)
-	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
-		return nil, fmt.Errorf("OpenMetadata's address %q is not a URL such as http://openmetadata:8585/api", withoutPassword(cfg.URL))
+	address, err := CleanURL(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	token, err := CleanToken(cfg.Token)
+	if err != nil {
+		return nil, err
 	}
 	tlsConfig, err := tlsConfig(cfg)
 	if err != nil {
@@ -101,7 +105,6 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Wrap != nil {
 		requests = cfg.Wrap(requests)
 	}
-	address := strings.TrimRight(cfg.URL, "/")
 	// Not resty.New, whose cookie jar brings 100 KiB into the exithandler binary: the server sets no cookies.
 	client := resty.NewWithClient(&http.Client{}).
 		SetTransport(requests).
@@ -112,8 +115,6 @@ func New(cfg Config) (*Client, error) {
 		SetLogger(restyLog{}).
 		SetDisableWarn(true). // A cluster's own network speaks HTTP; a line for each request would be noise.
 		SetDoNotParseResponse(true)
-	// A token that is kept in a file ends with a newline.
-	token := strings.TrimSpace(cfg.Token)
 	if token != "" {
 		client.SetAuthToken(token)
 	}
@@ -295,10 +296,30 @@ func (c *Client) statusError(in request, resp *resty.Response) error {
 	} else {
 		out.Message = oneLine(string(body))
 	}
+	switch code := resp.StatusCode(); {
+	case code >= http.StatusMultipleChoices && code < http.StatusBadRequest:
+		out.Message = redirect(resp, in.path)
+	case code == http.StatusNotFound && !strings.HasSuffix(c.url, apiPath):
+		out.Message += " (the address does not end in " + apiPath + ", as that of the API does)"
+	}
 	if seconds, err := strconv.Atoi(resp.Header().Get("Retry-After")); err == nil && seconds > 0 {
 		out.RetryAfter = time.Duration(seconds) * time.Second
 	}
 	return out
+}
+
+// redirect says where an answer leads, which is not followed: the token is not for another server.
+func redirect(resp *resty.Response, path string) string {
+	location, err := resp.RawResponse.Location()
+	if err != nil {
+		return "a redirect that does not say where to"
+	}
+	shown := url.URL{Scheme: location.Scheme, Host: location.Host, Path: location.Path} // A query may hold a secret.
+	text := "it redirects to " + shown.String() + ", which is not followed"
+	if base, ok := strings.CutSuffix(shown.String(), path); ok {
+		text += "; give the address " + base
+	}
+	return text
 }
 
 // restyLog keeps resty from writing to standard error itself: what happened is in the error too.

@@ -264,7 +264,6 @@ func TestSecretsStayInside(t *testing.T) {
 		"Echo":            {reason: "a proxy may show the request's headers", url: echo.URL, token: token, want: "answered 502"},
 		"Password":        {reason: "an address may carry a password", url: withPassword, want: "answered 502"},
 		"PasswordNoReply": {reason: "so may one that leads nowhere", url: "http://me:hunter2@127.0.0.1:1", want: "no answer"},
-		"NotAHeader":      {reason: "a token that cannot be a header is not quoted", url: echo.URL, token: "hunter2\x00", want: "no answer"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -85,9 +85,13 @@ func Build(pipeline *omapi.IngestionPipeline, service *omapi.Service) (Config, e
 	if err := omapi.CheckHeaders(Server(pipeline.OpenMetadataServerConnection).Headers); err != nil {
 		return nil, fmt.Errorf("pipeline %s: openMetadataServerConnection.extraHeaders: %w", pipeline.FQN(), err)
 	}
+	connection, err := cleanConnection(pipeline.OpenMetadataServerConnection)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline %s: %w", pipeline.FQN(), err)
+	}
 	workflowConfig := map[string]any{
 		"loggerLevel":              orDefault(pipeline.LoggerLevel, "INFO"),
-		"openMetadataServerConfig": pipeline.OpenMetadataServerConnection,
+		"openMetadataServerConfig": connection,
 	}
 	if pipeline.RaiseOnError != nil {
 		workflowConfig["raiseOnError"] = *pipeline.RaiseOnError
@@ -103,7 +107,7 @@ func Build(pipeline *omapi.IngestionPipeline, service *omapi.Service) (Config, e
 	if pipeline.PipelineType == omapi.PipelineApplication {
 		parts = application
 	}
-	config, err := parts(config, pipeline, service)
+	config, err = parts(config, pipeline, service)
 	if err != nil {
 		return nil, err
 	}

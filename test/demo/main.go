@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -15,7 +17,19 @@ import (
 	"github.com/pipelinectl/pipelinectl/test/harness"
 )
 
-const pagePort = 8585
+// usualPort is the page's, as an OpenMetadata has it.
+const usualPort = 8585
+
+// pagePort is the usual port, or 0 for any that is free where something has it, such as an OpenMetadata.
+func pagePort(ctx context.Context, usual int) int {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(usual)))
+	if err != nil {
+		return 0
+	}
+	_ = listener.Close()
+	return usual
+}
 
 type cli struct {
 	Namespace string        `default:"pipelinectl-demo" help:"Namespace of the demo; it is emptied first where the demo has made it."`
@@ -75,7 +89,7 @@ func (*pageCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	standIn, err := cluster.ConnectStandIn(ctx, c.Namespace, pagePort)
+	standIn, err := cluster.ConnectStandIn(ctx, c.Namespace, pagePort(ctx, usualPort))
 	if err != nil {
 		return err
 	}
