@@ -58,6 +58,6 @@ func (c *Client) namespaceUID(ctx context.Context) (string, error) {
 
 // newRunID makes a run's id, which tells its origin where that is known. No run fails for it.
 func (c *Client) newRunID(ctx context.Context) string {
-	origin, _ := c.Origin(ctx) //nolint:errcheck // The next request tells what is wrong with the cluster.
+	origin, _ := c.Origin(ctx) // The next request tells what is wrong with the cluster.
 	return identity.NewRunID(origin)
 }

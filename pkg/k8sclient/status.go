@@ -111,7 +111,7 @@ func (c *Client) addOrigins(ctx context.Context, runs []RunStatus) {
 		}
 		_, ours := remembered[run.RunID]
 		if told := identity.OriginOfRun(run.RunID); !ours && told != "" {
-			here, _ := c.Origin(ctx) //nolint:errcheck // Then it is not known.
+			here, _ := c.Origin(ctx) // An error: it is not known.
 			ours = told == here
 		}
 		run.Elsewhere = !ours

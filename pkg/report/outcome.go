@@ -83,7 +83,7 @@ func (s Sight) Outcome() Outcome {
 	}
 	main, ended := s.Main()
 	switch {
-	case s.JobGone || s.Job != nil && s.Job.DeletionTimestamp != nil:
+	case s.jobDeleted():
 		return s.afterDeletion()
 	case s.Job == nil:
 		return s.withoutJob()
@@ -108,6 +108,11 @@ func (s Sight) completed() bool { return s.Pod != nil && diagnostics.Completed(s
 func (s Sight) held() bool {
 	_, ended := s.Main()
 	return ended && s.injected() && s.Pod.Status.Phase != corev1.PodFailed && s.Pod.Status.Phase != corev1.PodSucceeded
+}
+
+// jobDeleted says that the Job is deleted, or is about to be.
+func (s Sight) jobDeleted() bool {
+	return s.JobGone || s.Job != nil && s.Job.DeletionTimestamp != nil
 }
 
 // withoutJob is what a pod says that belongs to no Job: nobody tries again. Of others nobody knows what their Job says.
