@@ -33,15 +33,19 @@ func (cmd *listCmd) Run(ctx context.Context, g *globals, s streams) error {
 		s.warnf("no pipeline is deployed in namespace %s", c.namespace)
 		return nil
 	}
-	rows := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ACTIVE", "LAST JOB", "AGE"}}
-	wide := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ZONE", "LAST SCHEDULED", "ACTIVE", "LAST JOB", "JOB NAME", "REVISION", "AGE"}}
+	rows := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "STATUS", "ACTIVE", "LAST JOB", "AGE"}}
+	wide := [][]string{{"PIPELINE", "TYPE", "SCHEDULE", "ZONE", "STATUS", "LAST SCHEDULED", "ACTIVE", "LAST JOB", "JOB NAME", "REVISION", "AGE"}}
 	v := view{data: found}
 	for i := range found {
 		p := &found[i]
-		active := strconv.Itoa(p.Active)
-		rows = append(rows, []string{p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), active, p.LastJobState, age(p.Deployed)})
+		active, state := strconv.Itoa(p.Active), "deployed"
+		if p.Incomplete != "" {
+			state = "incomplete"
+			s.warnf("pipeline %s: %s; deploy it again, or delete it", p.FQN, p.Incomplete)
+		}
+		rows = append(rows, []string{p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), state, active, p.LastJobState, age(p.Deployed)})
 		wide = append(wide, []string{
-			p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), p.TimeZone, age(p.LastScheduled), active,
+			p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), p.TimeZone, state, age(p.LastScheduled), active,
 			p.LastJobState, p.LastJob, strconv.FormatInt(p.Revision, 10), age(p.Deployed),
 		})
 		v.names = append(v.names, p.FQN)

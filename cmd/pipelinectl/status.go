@@ -37,6 +37,9 @@ func (cmd *statusCmd) Run(ctx context.Context, g *globals, s streams) error {
 func statusText(status *k8sclient.PipelineStatus, wide bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Pipeline:  %s\nSchedule:  %s\n", status.FQN, windowText(scheduleText(status.Schedule, status.Suspended), status.NotBefore, status.NotAfter))
+	if status.Incomplete != "" {
+		fmt.Fprintf(&b, "Status:    incomplete: %s; deploy it again, or delete it\n", status.Incomplete)
+	}
 	if len(status.Runs) == 0 {
 		return b.String() + "Runs:      none"
 	}

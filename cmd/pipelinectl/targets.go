@@ -156,8 +156,7 @@ func wouldDo(ctx context.Context, s streams, c *connection, names []string, flag
 		FQN string `json:"fullyQualifiedName"`
 	}
 	found, failed := forEach(ctx, names, func(ctx context.Context, fqn string) (pipeline, error) {
-		_, err := c.pipelines.Deployed(ctx, fqn)
-		return pipeline{FQN: fqn}, err
+		return pipeline{FQN: fqn}, c.pipelines.Find(ctx, fqn)
 	})
 	if failed != nil {
 		return failed

@@ -28,14 +28,16 @@ func deployedPipelines(t *testing.T) http.Handler {
 			"data":     map[string]string{"pipeline": `{"name":"` + name + `","fullyQualifiedName":"svc.` + name + `","pipelineType":"metadata"}`},
 		}
 	}
-	secret := map[string]any{
-		"apiVersion": "v1", "kind": "Secret",
-		"metadata": map[string]any{"name": "om-secret-a", "annotations": map[string]string{"pipelines.openmetadata.org/fqn": "svc.a"}},
+	secret := func(name string) map[string]any {
+		return map[string]any{
+			"apiVersion": "v1", "kind": "Secret",
+			"metadata": map[string]any{"name": "om-secret-" + name, "annotations": map[string]string{"pipelines.openmetadata.org/fqn": "svc." + name}},
+		}
 	}
 	lists := map[string]map[string]any{
 		"configmaps": {"apiVersion": "v1", "kind": "ConfigMapList", "items": []any{configMap("a"), configMap("b")}},
 		"cronjobs":   {"apiVersion": "batch/v1", "kind": "CronJobList", "items": []any{}},
-		"secrets":    {"apiVersion": "v1", "kind": "SecretList", "items": []any{secret}},
+		"secrets":    {"apiVersion": "v1", "kind": "SecretList", "items": []any{secret("a"), secret("b")}},
 		"jobs":       {"apiVersion": "batch/v1", "kind": "JobList", "items": []any{}},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -45,8 +47,8 @@ func deployedPipelines(t *testing.T) http.Handler {
 		if name, ok := strings.CutPrefix(last, "om-config-"); ok && (name == "a" || name == "b") {
 			answer = configMap(name)
 		}
-		if last == "om-secret-a" {
-			answer = secret
+		if name, ok := strings.CutPrefix(last, "om-secret-"); ok && (name == "a" || name == "b") {
+			answer = secret(name)
 		}
 		if answer == nil {
 			refusing(apierrors.NewNotFound(schema.GroupResource{Resource: "things"}, last)).ServeHTTP(w, req)

@@ -410,10 +410,15 @@ func (s *apiServer) list(w http.ResponseWriter, req *http.Request, resource stri
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	items := []object{}
+	secretType, ofType := strings.CutPrefix(req.URL.Query().Get("fieldSelector"), "type=")
 	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
-		if strings.HasPrefix(key, resource+"/") && selector.Matches(labels.Set(s.objects[key].GetLabels())) {
-			items = append(items, s.objects[key])
+		if !strings.HasPrefix(key, resource+"/") || !selector.Matches(labels.Set(s.objects[key].GetLabels())) {
+			continue
 		}
+		if secret, ok := s.objects[key].(*corev1.Secret); ok && ofType && string(secret.Type) != secretType {
+			continue
+		}
+		items = append(items, s.objects[key])
 	}
 	from, _ := strconv.Atoi(req.URL.Query().Get("continue"))
 	meta := map[string]any{}

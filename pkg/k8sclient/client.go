@@ -213,6 +213,12 @@ func (c *Client) Deployed(ctx context.Context, fqn string) (*omapi.IngestionPipe
 	return pipeline, err
 }
 
+// Find fails where nothing of a pipeline is in the namespace.
+func (c *Client) Find(ctx context.Context, fqn string) error {
+	_, err := c.namesLeft(ctx, fqn)
+	return err
+}
+
 // deployed is Deployed with the names of the pipeline's objects.
 func (c *Client) deployed(ctx context.Context, fqn string) (*omapi.IngestionPipeline, identity.ObjectNames, error) {
 	configMap, names, err := c.configMap(ctx, fqn)

@@ -33,6 +33,13 @@ const (
 	deployTimeout = 2 * time.Minute
 )
 
+// unfinished is in the place of a deploy's id on a CronJob that is suspended until the deploy is done.
+const unfinished = "unfinished"
+
+func isUnfinished(cronJob *batchv1.CronJob) bool {
+	return cronJob.Annotations[identity.AnnotationDeploy] == unfinished
+}
+
 // What a deploy did to an object.
 const (
 	ActionCreated    = "created"
@@ -277,6 +284,9 @@ func (d *deployment) run(ctx context.Context) error {
 func (d *deployment) schedule(before *snapshot) {
 	d.scheduleNotes, d.overruled = nil, false
 	was, _ := before.find("CronJob", d.names.CronJob).(*batchv1.CronJob)
+	if was != nil && isUnfinished(was) {
+		was = nil // That it is suspended is nobody's wish.
+	}
 	d.decide(was)
 	if d.objects.CronJob == nil {
 		return
@@ -394,7 +404,7 @@ func (d *deployment) write(ctx context.Context, s step, before object) error {
 	// pipeline it would go with its owner.
 	waiting := cronJob.DeepCopy()
 	waiting.Spec.Suspend = new(true)
-	delete(waiting.Annotations, identity.AnnotationDeploy)
+	waiting.Annotations[identity.AnnotationDeploy] = unfinished
 	if err := d.apply(ctx, step{s.client, s.name, waiting}, nil); err != nil {
 		return err
 	}
@@ -444,7 +454,9 @@ func (d *deployment) apply(ctx context.Context, s step, before object) error {
 
 // manager owns what a deploy of the pipeline applies. It is another for each pipeline, so that one of the same name in
 // another service, which finds nothing there and makes the same object a moment later, meets a conflict.
-func (d *deployment) manager() string { return FieldManager + "-" + identity.Hash(d.fqn) }
+func (d *deployment) manager() string { return managerOf(d.fqn) }
+
+func managerOf(fqn string) string { return FieldManager + "-" + identity.Hash(fqn) }
 
 // same says whether an apply has changed nothing.
 func (d *deployment) same(before, after object) bool {

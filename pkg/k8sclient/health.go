@@ -49,7 +49,7 @@ type Health struct {
 // Health asks all that a pipeline needs. It is no error that something is unhealthy: the checks say so.
 func (c *Client) Health(ctx context.Context) *Health {
 	out := &Health{Namespace: c.config.Namespace}
-	groups := make([][]Check, 6)
+	groups := make([][]Check, 7)
 	var wg sync.WaitGroup
 	wg.Go(func() { groups[0] = c.checkAPI(ctx, out) })
 	wg.Go(func() { groups[1] = []Check{c.checkNamespace(ctx), c.checkServiceAccount(ctx), c.checkImage()} })
@@ -57,6 +57,7 @@ func (c *Client) Health(ctx context.Context) *Health {
 	wg.Go(func() { groups[3] = c.checkAdmission(ctx) })
 	wg.Go(func() { groups[4] = c.checkOpenMetadata(ctx, out) })
 	wg.Go(func() { groups[5] = c.checkHeld(ctx) })
+	wg.Go(func() { groups[6] = []Check{c.checkComplete(ctx)} })
 	wg.Wait()
 	out.Healthy = true
 	for _, group := range groups {

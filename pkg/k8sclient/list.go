@@ -9,6 +9,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
@@ -35,12 +36,14 @@ type PipelineSummary struct {
 	LastJobState string    `json:"lastJobState,omitempty"`
 	Deployed     time.Time `json:"deployed"`
 	Revision     int64     `json:"revision,omitempty"`
+	// Incomplete says what is missing where a deploy or a delete was cut off; empty where nothing is.
+	Incomplete string `json:"incomplete,omitempty"`
 
 	lastStarted time.Time
 }
 
-// List gives the pipelines that are deployed, by name. The selector is a label selector; empty for all. It makes one
-// list call per kind, however many pipelines there are.
+// List gives the pipelines that are deployed, by name, also those of which only a part is there. The selector is a label
+// selector; empty for all. It makes one list call per kind, however many pipelines there are.
 func (c *Client) List(ctx context.Context, selector string) ([]PipelineSummary, error) {
 	full, err := deployedSelector(selector)
 	if err != nil {
@@ -63,12 +66,23 @@ func (c *Client) List(ctx context.Context, selector string) ([]PipelineSummary, 
 			FQN: fqn, Type: pipeline.PipelineType, Deployed: configMap.CreationTimestamp.Time, Revision: revisionOf(configMap),
 		}
 	}
+	cronJobs, err := c.cronJobs().list(ctx, full)
+	if err != nil {
+		return nil, c.failed("list the CronJobs of pipelines", err)
+	}
+	secrets, err := c.secrets().listMetadata(ctx, full)
+	if err != nil && !apierrors.IsForbidden(err) {
+		return nil, c.failed("list the Secrets of pipelines", err)
+	}
+	all := assemble(metadataOf(configMaps), secrets, metadataOf(cronJobs))
+	for _, p := range all {
+		p.secretUnknown = err != nil
+	}
+	addIncomplete(byFQN, all)
 	if len(byFQN) == 0 {
 		return nil, c.needNamespace(ctx, "list the pipelines") // No pipelines is an answer.
 	}
-	if err := c.addSchedules(ctx, full, byFQN); err != nil {
-		return nil, err
-	}
+	addSchedules(cronJobs, byFQN)
 	if err := c.addJobs(ctx, full, byFQN); err != nil {
 		return nil, err
 	}
@@ -93,11 +107,7 @@ func deployedSelector(selector string) (string, error) {
 	return deployedLabels + "," + selector, nil
 }
 
-func (c *Client) addSchedules(ctx context.Context, selector string, byFQN map[string]*PipelineSummary) error {
-	cronJobs, err := c.cronJobs().list(ctx, selector)
-	if err != nil {
-		return c.failed("list the CronJobs of pipelines", err)
-	}
+func addSchedules(cronJobs []object, byFQN map[string]*PipelineSummary) {
 	for _, o := range cronJobs {
 		cronJob, _ := o.(*batchv1.CronJob)
 		summary := byFQN[cronJob.Annotations[identity.AnnotationFQN]]
@@ -113,7 +123,6 @@ func (c *Client) addSchedules(ctx context.Context, selector string, byFQN map[st
 			summary.LastScheduled = cronJob.Status.LastScheduleTime.Time
 		}
 	}
-	return nil
 }
 
 func (c *Client) addJobs(ctx context.Context, selector string, byFQN map[string]*PipelineSummary) error {

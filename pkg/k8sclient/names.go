@@ -26,16 +26,22 @@ func taken(o metav1.Object, fqn string) bool {
 
 // named gives copies of the objects, under other names than those that they were made with where the two differ.
 func (o *Objects) named(from, to identity.ObjectNames) *Objects {
-	out := &Objects{ConfigMap: o.ConfigMap.DeepCopy(), Secret: o.Secret.DeepCopy(), CronJob: o.CronJob.DeepCopy()}
+	out := &Objects{ConfigMap: o.ConfigMap.DeepCopy(), Secret: o.Secret.DeepCopy(), CronJob: renamedCronJob(o.CronJob, from, to)}
 	out.ConfigMap.Name, out.Secret.Name = to.ConfigMap, to.Secret
 	relabel(&out.ConfigMap.ObjectMeta, to)
 	relabel(&out.Secret.ObjectMeta, to)
-	if out.CronJob != nil {
-		out.CronJob.Name = to.CronJob
-		relabel(&out.CronJob.ObjectMeta, to)
-		relabel(&out.CronJob.Spec.JobTemplate.ObjectMeta, to)
-		useObjects(&out.CronJob.Spec.JobTemplate.Spec, from, to)
+	return out
+}
+
+func renamedCronJob(cronJob *batchv1.CronJob, from, to identity.ObjectNames) *batchv1.CronJob {
+	if cronJob == nil {
+		return nil
 	}
+	out := cronJob.DeepCopy()
+	out.Name = to.CronJob
+	relabel(&out.ObjectMeta, to)
+	relabel(&out.Spec.JobTemplate.ObjectMeta, to)
+	useObjects(&out.Spec.JobTemplate.Spec, from, to)
 	return out
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
@@ -42,7 +42,7 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if err != nil {
 		return nil, err
 	}
-	keys, err := c.checkVariables(ctx, fqn, names)
+	keys, err := c.checkSecret(ctx, configMap, fqn, names)
 	if err != nil {
 		return nil, err
 	}
@@ -80,18 +80,22 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	return &RunResult{FQN: fqn, RunID: runID, JobName: job.Name}, nil
 }
 
-// checkVariables refuses a run whose pod would wait for ever: its secret variables are in the Secret of the deploy. It gives
-// the Secret's keys of them, by the keys of a first deploy.
-func (c *Client) checkVariables(ctx context.Context, fqn string, names identity.ObjectNames) (variableKeys, error) {
+// checkSecret refuses a run whose pod would wait for ever: its secret values, and those of variables, are in the Secret of the
+// deploy. It gives the Secret's keys of the variables, by the keys of a first deploy.
+func (c *Client) checkSecret(ctx context.Context, configMap *corev1.ConfigMap, fqn string, names identity.ObjectNames) (variableKeys, error) {
+	objects := &parts{fqn: fqn, names: names, configMap: configMap}
+	found, err := c.secrets().get(ctx, names.Secret)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, c.failed("read Secret "+names.Secret, err)
+	}
+	secret, _ := found.(*corev1.Secret)
+	if secret != nil {
+		objects.secret = secret
+	}
+	if err := objects.checkRunnable(); err != nil {
+		return nil, err
+	}
 	wanted := secretVariables(&c.config)
-	if len(wanted) == 0 {
-		return nil, nil
-	}
-	name := names.Secret
-	secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, c.failed("read Secret "+name, err)
-	}
 	keys, missing := findVariables(wanted, secret.Data)
 	for _, key := range missing {
 		name, _, _ := parseVariableKey(key)

@@ -12,7 +12,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
@@ -34,6 +33,8 @@ type PipelineStatus struct {
 	NotBefore time.Time   `json:"notBefore,omitzero"`
 	NotAfter  time.Time   `json:"notAfter,omitzero"`
 	Runs      []RunStatus `json:"runs"`
+	// Incomplete says what is missing where a deploy or a delete was cut off; empty where nothing is.
+	Incomplete string `json:"incomplete,omitempty"`
 	// RecordProblem is why OpenMetadata has not told its records: then the runs are what Kubernetes knows.
 	RecordProblem string `json:"recordProblem,omitempty"`
 }
@@ -62,20 +63,22 @@ type RunStatus struct {
 // Status tells a deployed pipeline's schedule and its latest runs, newest first.
 func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error) {
 	_, names, err := c.deployed(ctx, fqn)
+	if errors.Is(err, ErrNotDeployed) {
+		names, err = c.namesLeft(ctx, fqn)
+	}
 	if err != nil {
 		return nil, err
 	}
-	status := &PipelineStatus{FQN: fqn}
-	name := names.CronJob
-	cronJob, err := c.kube.BatchV1().CronJobs(c.config.Namespace).Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case err == nil:
+	objects, err := c.partsOf(ctx, fqn, names)
+	if err != nil {
+		return nil, err
+	}
+	status := &PipelineStatus{FQN: fqn, Incomplete: objects.problem()}
+	if cronJob, ok := objects.cronJob.(*batchv1.CronJob); ok {
 		status.Schedule = cronJob.Spec.Schedule
 		status.Suspended = suspended(cronJob)
 		w := windowOf(cronJob)
 		status.NotBefore, status.NotAfter = w.from, w.to
-	case !apierrors.IsNotFound(err):
-		return nil, c.failed("read CronJob "+name, err)
 	}
 	jobs, err := c.jobs(ctx, fqn, names)
 	if err != nil {
@@ -83,6 +86,8 @@ func (c *Client) Status(ctx context.Context, fqn string) (*PipelineStatus, error
 	}
 	records, err := c.records(ctx, fqn, len(jobs)+recentRuns)
 	switch {
+	case errors.Is(err, omapi.ErrNotFound) && status.Incomplete != "":
+		status.RecordProblem = err.Error()
 	case errors.Is(err, omapi.ErrNotFound):
 		return nil, fmt.Errorf("pipeline %s is deployed, but OpenMetadata does not know it: %w", fqn, err)
 	case errors.Is(err, ErrNoServer), omapi.Retryable(err):
