@@ -69,10 +69,11 @@ func readEnvironment(environ []string, reporter string) *environment {
 	if env.server.Token != "" && !slices.Contains(env.secrets, env.server.Token) {
 		env.secrets = append(env.secrets, env.server.Token) // It may be in a file.
 	}
+	rules := workflow.Rules{Secret: strings.Split(vars[identity.EnvSecretVariables], ",")}
 	for name, value := range vars {
 		// The user's own variables, which the Secret may hold.
-		if !slices.Contains(identity.Variables(), name) && (workflow.Rules{}).Variable(name, value) != "" {
-			env.secrets = append(env.secrets, value)
+		if !slices.Contains(identity.Variables(), name) && rules.Variable(name, value) != "" {
+			env.secrets = append(env.secrets, workflow.Overlay{name: value}.Values()...)
 		}
 	}
 	if env.fqn == "" {

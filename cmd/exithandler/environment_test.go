@@ -68,6 +68,15 @@ func TestReadEnvironment(t *testing.T) {
 				require.NoError(t, env.configProblem)
 			},
 		},
+		"Variables": {
+			reason:  "names that do not say it are told, and URLs hold passwords",
+			environ: append(slices.Clone(all), "HOUSE=hunter-house", "DATABASE_URL=postgres://me:hunter%2Fdb@h/x", "MODE=fast-read", "secretVariables=HOUSE,OTHER"),
+			check: func(t *testing.T, env *environment) {
+				t.Helper()
+				assert.Subset(t, env.secrets, []string{"hunter-house", "postgres://me:hunter%2Fdb@h/x", "hunter/db"})
+				assert.NotContains(t, env.secrets, "fast-read")
+			},
+		},
 		"ConfigurationOnly": {
 			reason: "OpenMetadata's own client puts all into the configuration", environ: []string{"config=" + wholeConfig},
 			check: func(t *testing.T, env *environment) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestExplainSecrets(t *testing.T) {
 		"/source/sourceConfig/config/link": "token", "/source/sourceConfig/config/apiKey": "schemas", "/source/sourceConfig/config/label": "secretKeys", "DB_PASS": "pass",
 		"/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken": "schemas",
 	}
-	got := execute(append([]string{"render"}, common...)...)
+	got := execute(slices.Concat([]string{"render"}, common)...)
 	require.Equal(t, 0, got.code, got.errOut)
 	for path, reason := range reasons {
 		assert.Regexp(t, "(?m)^#   "+path+": .*"+reason, got.out)
@@ -59,13 +60,13 @@ func TestExplainSecrets(t *testing.T) {
 	assert.NotContains(t, strings.ReplaceAll(got.out+got.errOut, "SENTINEL-public", ""), "SENTINEL")
 	assert.Contains(t, got.out, "SENTINEL-public")
 
-	common = append(common, "--kubeconfig", kubeconfig(t, deployedPipelines(t)), "--dry-run=client", "--set", "sidecar=never")
-	got = execute(append([]string{"deploy"}, common...)...)
+	common = slices.Concat([]string{"deploy", "--kubeconfig", kubeconfig(t, deployedPipelines(t)), "--dry-run=client", "--set", "sidecar=never"}, common)
+	got = execute(common...)
 	require.Equal(t, 0, got.code, got.errOut)
 	for path, reason := range reasons {
 		assert.Regexp(t, "(?m)^  secret "+path+": .*"+reason, got.out)
 	}
-	got = execute(append([]string{"deploy", "-o", "json"}, common...)...)
+	got = execute(append(common, "-o", "json")...)
 	require.Equal(t, 0, got.code, got.errOut)
 	var results []k8sclient.DeployResult
 	require.NoError(t, json.Unmarshal([]byte(got.out), &results))

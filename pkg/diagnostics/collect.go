@@ -156,7 +156,7 @@ type collector struct {
 	target Target
 	// hidden ends when redact is there.
 	hidden sync.WaitGroup
-	redact *strings.Replacer
+	redact *Redactor
 	// withoutLogs: what they may hold in secret is not known.
 	withoutLogs bool
 	podsRead    bool
@@ -315,7 +315,7 @@ func (c *collector) events(ctx context.Context, kind, name string) {
 	}
 }
 
-func newEvent(event *corev1.Event, redact *strings.Replacer) Event {
+func newEvent(event *corev1.Event, redact *Redactor) Event {
 	at := event.LastTimestamp.Time
 	for _, other := range []time.Time{event.EventTime.Time, event.CreationTimestamp.Time} {
 		if at.IsZero() {

@@ -3,7 +3,6 @@ package diagnostics
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -67,7 +66,7 @@ const (
 	stateTerminated = "terminated"
 )
 
-func newPod(pod *corev1.Pod, redact *strings.Replacer) Pod {
+func newPod(pod *corev1.Pod, redact *Redactor) Pod {
 	out := Pod{
 		Object: pod, Name: pod.Name, Node: pod.Spec.NodeName, Phase: string(pod.Status.Phase),
 		Reason: pod.Status.Reason, Message: redact.Replace(clean(pod.Status.Message)), Created: pod.CreationTimestamp.Time,
@@ -111,7 +110,7 @@ func IsSidecar(pod *corev1.Pod, name string) bool {
 	})
 }
 
-func newContainer(status *corev1.ContainerStatus, kind ContainerKind, redact *strings.Replacer) Container {
+func newContainer(status *corev1.ContainerStatus, kind ContainerKind, redact *Redactor) Container {
 	out := containerState(status, &status.State, kind, redact)
 	out.Restarts = status.RestartCount
 	if status.LastTerminationState.Terminated != nil {
@@ -121,7 +120,7 @@ func newContainer(status *corev1.ContainerStatus, kind ContainerKind, redact *st
 	return out
 }
 
-func containerState(status *corev1.ContainerStatus, state *corev1.ContainerState, kind ContainerKind, redact *strings.Replacer) Container {
+func containerState(status *corev1.ContainerStatus, state *corev1.ContainerState, kind ContainerKind, redact *Redactor) Container {
 	out := Container{Name: status.Name, Kind: kind}
 	switch {
 	case state.Terminated != nil:

@@ -55,5 +55,36 @@ func TestRedactorLeaves(t *testing.T) {
 	const text = "one two three abc"
 	assert.Equal(t, text, NewRedactor([]string{"", "a", "abc", "  ", "\n"}).Replace(text), "three characters are no secret that can be told from other text")
 	assert.Equal(t, "one two <redacted> abc", NewRedactor([]string{"thre", "three"}).Replace(text), "the longer one first")
-	assert.Empty(t, strings.Trim(NewRedactor([]string{"abcd"}).Replace("abcd abcd"), redacted+" "))
+	assert.Empty(t, strings.Trim(NewRedactor([]string{"abcd"}).Replace("abcd,abcd"), redacted+","))
+}
+
+// TestRedactorOfForms: what is a credential by its own form, also where nobody knows it.
+func TestRedactorOfForms(t *testing.T) {
+	t.Parallel()
+	const token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"
+	for text, want := range map[string]string{
+		"Engine(mysql+pymysql://me:hunter2@h/x) failed":                       "Engine(mysql+pymysql://me:<redacted>@h/x) failed",
+		"a://u:p@h b://v:q@h":                                                 "a://u:<redacted>@h b://v:<redacted>@h",
+		"redis://:hunter2@h":                                                  "redis://:<redacted>@h",
+		"mysql://me:p@ss@h/x":                                                 "mysql://me:<redacted>@h/x",
+		"mysql://me:***@h/x http://h:80/a@b?c=d:e@f s3://b/k:v ://":           "mysql://me:***@h/x http://h:80/a@b?c=d:e@f s3://b/k:v ://",
+		"Bearer " + token + ", x":                                             "Bearer eyJ<redacted>, x",
+		"eyJust a.b.c and eyJshort.a.b":                                       "eyJust a.b.c and eyJshort.a.b",
+		"-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----": "-----BEGIN RSA PRIVATE KEY-----<redacted>-----END RSA PRIVATE KEY-----",
+		"-----BEGIN PRIVATE KEY-----\nabc":                                    "-----BEGIN PRIVATE KEY-----<redacted>",
+		"-----BEGIN PRIVATE KEY-----\nabc\ndef==\nERROR: cannot read it\n":    "-----BEGIN PRIVATE KEY-----<redacted>ERROR: cannot read it\n",
+		"-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----":         "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----",
+	} {
+		assert.Equal(t, want, NewRedactor(nil).Replace(text))
+		assert.Equal(t, want, NewRedactor(nil).Replace(want), "once is enough")
+	}
+}
+
+func BenchmarkRedactor(b *testing.B) {
+	r := NewRedactor([]string{"hunter2-and-more", strings.Repeat("x", 1000)})
+	text := strings.Repeat("2026-01-01 12:00:00 INFO metadata.ingestion - see https://docs.example.com/x and mysql://me:pw@h/x for more\n", 2500)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		r.Replace(text)
+	}
 }

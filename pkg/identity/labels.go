@@ -90,12 +90,14 @@ const (
 	EnvPodName           = "podName"
 	// EnvGracePeriod is the pod's terminationGracePeriodSeconds: what the preStop hook has.
 	EnvGracePeriod = "terminationGracePeriodSeconds"
+	// EnvSecretVariables are the names of the variables whose values are secret, with commas between them.
+	EnvSecretVariables = "secretVariables"
 )
 
 // Variables are the names of all variables above: nobody else may set them in the ingestion container.
 func Variables() []string {
 	return []string{
 		EnvConfig, EnvPipelineType, EnvRunID, EnvPipelineFQN, EnvJobName, EnvNamespace, EnvPipelineStatus,
-		EnvConfigSecret, EnvPreviousSecret, EnvConfigFingerprint, EnvPodName, EnvGracePeriod,
+		EnvConfigSecret, EnvPreviousSecret, EnvConfigFingerprint, EnvPodName, EnvGracePeriod, EnvSecretVariables,
 	}
 }

@@ -399,14 +399,22 @@ func addSidecar(config *Config, spec *corev1.PodSpec, env []corev1.EnvVar) {
 	})
 }
 
-// extraVariables are the user's own. A value that may be secret is kept in the pipeline's Secret.
+// extraVariables are the user's own. A value that may be secret is kept in the pipeline's Secret; the reporters in the pod are told of
+// which variables that is so, and of those that come from other Secrets, since their names may not say it.
 func extraVariables(config *Config, secret string) []corev1.EnvVar {
-	out := make([]corev1.EnvVar, 0, len(config.ExtraEnvVars))
+	out := make([]corev1.EnvVar, 0, len(config.ExtraEnvVars)+1)
+	var secrets []string
 	for _, variable := range config.ExtraEnvVars {
+		if isSecretVariable(config, variable) || variable.ValueFrom != nil && variable.ValueFrom.SecretKeyRef != nil {
+			secrets = append(secrets, variable.Name)
+		}
 		if isSecretVariable(config, variable) {
 			variable = corev1.EnvVar{Name: variable.Name, ValueFrom: secretRef(secret, variableKey(variable.Name))}
 		}
 		out = append(out, variable)
+	}
+	if len(secrets) > 0 {
+		out = append(out, corev1.EnvVar{Name: identity.EnvSecretVariables, Value: strings.Join(secrets, ",")})
 	}
 	return out
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -51,8 +50,24 @@ func (c *Client) secretValues(ctx context.Context, pipeline *omapi.IngestionPipe
 	if err != nil && !errors.Is(err, ErrUnreadable) {
 		return nil, err
 	}
+	others := c.othersSecrets(ctx)
 	asked.Wait()
-	return append(values, service...), err
+	return slices.Concat(values, others, service), err
+}
+
+// othersSecrets are the values of variables that extraEnvVars takes from other Secrets, as far as they may be read.
+func (c *Client) othersSecrets(ctx context.Context) []string {
+	var values []string
+	for _, variable := range c.config.ExtraEnvVars {
+		if variable.ValueFrom == nil || variable.ValueFrom.SecretKeyRef == nil {
+			continue
+		}
+		ref := variable.ValueFrom.SecretKeyRef
+		if secret, err := c.kube.CoreV1().Secrets(c.config.Namespace).Get(ctx, ref.Name, metav1.GetOptions{}); err == nil {
+			values = append(values, workflow.Overlay{"/": string(secret.Data[ref.Key])}.Values()...)
+		}
+	}
+	return values
 }
 
 func (c *Client) keptSecrets(ctx context.Context, pipeline *omapi.IngestionPipeline, names identity.ObjectNames) ([]string, error) {
@@ -156,7 +171,7 @@ func (c *Client) serviceSecrets(ctx context.Context, pipeline *omapi.IngestionPi
 // redactor hides secret values in what is written through it, line by line.
 type redactor struct {
 	out     io.Writer
-	replace *strings.Replacer
+	replace *diagnostics.Redactor
 	// overlap is what is kept back of a line that is cut, so that a value across the cut is found.
 	overlap int
 	values  []string

@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 	"github.com/pipelinectl/pipelinectl/pkg/workflow"
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
@@ -133,9 +135,10 @@ func TestNoPasswordOfTheSchemas(t *testing.T) {
 	require.NoError(t, err)
 	var list struct {
 		Fields []struct {
-			Model, Name string
-			Parents     []string
-		}
+			Model   string   `json:"model"`
+			Name    string   `json:"name"`
+			Parents []string `json:"parents"`
+		} `json:"fields"`
 	}
 	require.NoError(t, json.Unmarshal(data, &list))
 	const sentinel = "SENTINEL"
@@ -236,6 +239,33 @@ func TestDeployRefusesMasks(t *testing.T) {
 	assert.Empty(t, server.names())
 }
 
+// TestLogsHideOthersSecrets: a variable may come from a Secret that is somebody else's.
+func TestLogsHideOthersSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ref := func(name string) corev1.EnvVar {
+		return corev1.EnvVar{Name: "FROM_" + strings.ToUpper(name), ValueFrom: secretRef(name, "key")}
+	}
+	w.client.config.ExtraEnvVars = []corev1.EnvVar{ref("there"), ref("gone"), {Name: "HOUSE", Value: "hunter-house"}}
+	w.client.config.SecretKeys = []string{"house"}
+	_, err := w.client.kube.CoreV1().Secrets(namespace).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "there"}, Data: map[string][]byte{"key": []byte("hunter-others\n")},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	_, err = deploy(t, w.client, newPipeline())
+	require.NoError(t, err)
+	run, job := w.start(t)
+	w.addPod(t, "p", job, 1, corev1.PodStatus{})
+	w.end(run.JobName, batchv1.JobComplete)
+	w.kube.setLog("p", "hunter-others and hunter-house\n")
+	var out bytes.Buffer
+	require.NoError(t, w.client.Logs(t.Context(), testFQN, LogOptions{}, &out))
+	assert.Equal(t, "<redacted> and <redacted>\n", out.String())
+	for _, container := range job.Spec.Template.Spec.Containers {
+		assert.Contains(t, container.Env, corev1.EnvVar{Name: identity.EnvSecretVariables, Value: "FROM_THERE,FROM_GONE,HOUSE"}, "the reporters in the pod have the same")
+	}
+}
+
 // TestLogsHideTheServicesPassword: a workflow reads it from OpenMetadata by itself, so that no Secret of ours has it.
 func TestLogsHideTheServicesPassword(t *testing.T) {
 	t.Parallel()
@@ -262,7 +292,7 @@ func TestLogsHideTheServicesPassword(t *testing.T) {
 			w.addPod(t, "p", job, 1, corev1.PodStatus{})
 			w.end(run.JobName, batchv1.JobComplete)
 			w.kube.setLog("p", "bot-token mysql://me:hunter%2B2%2F3@h and hunter+2/3, fast-read\n")
-			want := "<redacted> mysql://me:hunter%2B2%2F3@h and hunter+2/3, fast-read\n"
+			want := "<redacted> mysql://me:<redacted>@h and hunter+2/3, fast-read\n"
 			if tc.hidden {
 				want = "<redacted> mysql://me:<redacted>@h and <redacted>, fast-read\n"
 			}

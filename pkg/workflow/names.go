@@ -26,15 +26,9 @@ var passwords = sync.OnceValue(func() map[string][]string {
 })
 
 // endings are the words of those names that are passwords wherever they stand.
-var endings = sync.OnceValue(func() []string {
-	var out []string
-	for line := range strings.Lines(passwordList) {
-		if name, parents, _ := strings.Cut(strings.TrimSpace(line), " "); parents == "" {
-			out = append(out, splitWords(name))
-		}
-	}
-	return out
-})
+var endings []string
+
+var readEndings sync.Once
 
 // isPassword says whether the schemas mark a field as a password. Nobody can release these.
 func isPassword(name, parent string) bool {
@@ -47,11 +41,19 @@ func IsPassword(name string) bool { return isPassword(name, "") }
 
 // passwordWithin gives the schemas' name that a name ends with, as kafka.basic.auth.user.info does; empty: none.
 func passwordWithin(words string) string {
-	i := slices.IndexFunc(endings(), func(ending string) bool { return strings.HasSuffix(words, ending) })
-	if i < 0 {
-		return ""
+	readEndings.Do(func() {
+		for line := range strings.Lines(passwordList) {
+			if name, parents, _ := strings.Cut(strings.TrimSpace(line), " "); parents == "" {
+				endings = append(endings, splitWords(name))
+			}
+		}
+	})
+	for _, ending := range endings {
+		if strings.HasSuffix(words, ending) {
+			return strings.TrimSpace(ending)
+		}
 	}
-	return strings.TrimSpace(endings()[i])
+	return ""
 }
 
 var separators = strings.NewReplacer("_", "", "-", "", ".", "", " ", "")
@@ -76,15 +78,20 @@ func splitWords(name string) string {
 	}
 	words := strings.Fields(out.String())
 	for i, word := range words {
-		if short := strings.TrimRight(word, "0123456789"); short != "" && short != "b" { // KEYTAB_B64
-			word = short
-		}
-		if len(word) > 3 && strings.HasSuffix(word, "s") && !strings.ContainsRune("sai", rune(word[len(word)-2])) { // Not pass, jaas, redis.
-			word = word[:len(word)-1]
-		}
-		words[i] = word
+		words[i] = singular(word)
 	}
 	return " " + strings.Join(words, " ") + " "
+}
+
+// singular takes plural and number off a word.
+func singular(word string) string {
+	if short := strings.TrimRight(word, "0123456789"); short != "" && short != "b" { // KEYTAB_B64
+		word = short
+	}
+	if len(word) > 3 && strings.HasSuffix(word, "s") && !strings.ContainsRune("sai", rune(word[len(word)-2])) { // Not pass, jaas, redis.
+		word = word[:len(word)-1]
+	}
+	return word
 }
 
 var (
@@ -97,17 +104,17 @@ var (
 	)
 	// secretWords find a word that means a secret, and the one after it.
 	secretWords = regexp.MustCompile(`(?:\w*(?:(?:api|access|private|secret|account|shared|auth) ?key|` +
-		`password|passwd|passphrase|passcode|secret|token|credential)|` +
-		` (?:pwd|cred|authorization|jaas|keytab|webhook|bearer|psk|cookie|connection ?string|conn ?string|conn ?str|` +
+		`password|passwd|passphrase|passcode|pswd|passw|secret|token|credential)|` +
+		` (?:pwd|cred|authorization|jaas|keytab|webhook|bearer|psk|cookie|shared access signature|connection ?string|conn ?string|conn ?str|` +
 		`(?:ssl|encryption|encrypt|signing|master|service|storage|subscription|ssh|app|application|license|licence|session|client|` +
-		`jwt|hmac|rsa|aes|pem|cipher|crypto|integration|ingest|ingestion|write|admin|user|deploy|root|security) key|` +
+		`jwt|function|hmac|rsa|aes|pem|cipher|crypto|integration|ingest|ingestion|write|admin|user|deploy|root|security) key|` +
 		`(?:db|user|key|store|ssh|root|require|admin|ldap|smtp|mail|proxy|redis|mysql)(?:pass|pwd)))` +
 		` (\w*)`)
 	// lastWords mean a secret only where nothing follows: the others have other meanings too.
 	lastWords = regexp.MustCompile(` (?:pass|pw|pat|jwt|sas|redis auth|cloud auth|webhook ur[li]) $`)
 	// whateverFollows are secret also before a word that says something about them, and before the name of an account, which may be
 	// any word.
-	whateverFollows = regexp.MustCompile(` (?:access ?key ?id|secret id|fs azure (?:account key|sas|account oauth client secret|account oauth user password)) `)
+	whateverFollows = regexp.MustCompile(` (?:access ?key ?id|secret id|authorization header|fs azure (?:account key|sas|account oauth client secret|account oauth user password)) `)
 	// about are words that say something of a secret, after its name: tokenUri is no token.
 	about = strings.Fields("uri url endpoint type kind provider manager name id policy expiry expiration expire ttl lifetime timeout duration " +
 		"count limit length size max min format file path location dir directory folder column field header version algorithm alg audience " +

@@ -18,7 +18,7 @@ func TestNames(t *testing.T) {
 			reason: "names of variables have separators",
 			secret: "AWS_SECRET_ACCESS_KEY DJANGO_SECRET_KEY SSH_PRIVATE_KEY DB_PASSWORD api-key DB_PWD GITHUB_PAT PAT DB_PASS SMTP_PASS PGPASSWORD MYSQL_PWD " +
 				"SNOWFLAKE_CREDENTIALS APP_SECRETS KRB5_KEYTAB_B64 KEYTAB_BASE64 VAULT_SECRET_ID AWS_ACCESS_KEY_ID DD_API_KEY DD_APP_KEY DB_PASSWORD_2 API_TOKENS " +
-				"DATABRICKS_TOKEN_PROD NPM_TOKEN JWT_KEY SESSION_COOKIE AZURE_STORAGE_CONNECTION_STRING LDAP_BIND_PW REDIS_AUTH ENCRYPTION_KEY MASTER_KEY SASL_JAAS_CONFIG",
+				"DATABRICKS_TOKEN_PROD NPM_TOKEN JWT_KEY SESSION_COOKIE AZURE_STORAGE_CONNECTION_STRING LDAP_BIND_PW REDIS_AUTH ENCRYPTION_KEY MASTER_KEY SASL_JAAS_CONFIG DB_PSWD AZURE_FUNCTION_KEY",
 			public: "TOKEN_URI KEYBOARD AWS_REGION PATH COMPAT CLASSPATH DB_PASSWORD_FILE TOKEN_TTL SECRET_NAME COMPASS_URL BYPASS SSL_KEY_PATH PASSWORD_POLICY " +
 				"KEY MONKEY HTTP_PROXY NO_PROXY TZ PYTHONPATH VAULT_TOKEN_PATH PUBLIC_KEY_FILE KEYTAB_PATH",
 		},
@@ -27,7 +27,7 @@ func TestNames(t *testing.T) {
 			secret: "sslKey accountKey sharedKey encryptionKey privateKeyPassphrase snowflakePrivatekeyPassphrase jwtToken awsSessionToken clientSecret authorization " +
 				"slackWebhook webhookUrl githubPat dbPwd sasToken connectionString awsAccessKeyId jwt authString basicAuthUserInfo proxyAuthentication caCertificate " +
 				"idpX509Certificate spX509Certificate credentials JWTToken personalAccessTokenSecret userToken tokens apiKeys passwords clientSecrets dbpassword " +
-				"authtoken clientsecret accesskey privatekey secretAccessKey pat pass keyStorePassword storepass",
+				"authtoken clientsecret accesskey privatekey secretAccessKey pat pass keyStorePassword storepass authorizationHeader sharedAccessSignature accessKeySecret tokenValue",
 			public: "privateKeyId keyPath sslMode sslCA caCertificatePath primaryKey partitionKey sortKey keyColumns clusterKey foreignKey keyspace tokenEndpoint format path " +
 				"httpPath authProvider sourcePythonClass databases stageFileLocation includeTags includeTokens excludeTokens maxTokens secretsManagerProvider secretsManagerLoader tokenUri " +
 				"tokenUrl tokenType passwordless passwordPolicy key keys filter clientId username authType credentialsProvider secretScope tokenizer tokenEndpointAuthMethod " +
@@ -66,4 +66,14 @@ func TestPaths(t *testing.T) {
 	}
 	assert.Empty(t, Rules{}.Variable("PWD", "/home/me"))
 	assert.Empty(t, Rules{}.Variable("OLDPWD", "/home/me"))
+}
+
+// TestLogins: a user and a password together, where the name says what they are for.
+func TestLogins(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"auth", "basicAuth", "http.auth", "userInfo", "LOGIN"} {
+		assert.NotEmpty(t, Rules{}.Variable(name, "me:pw"), name)
+		assert.Empty(t, Rules{}.Variable(name, "basic"), name)
+	}
+	assert.Empty(t, Rules{}.Variable("host", "h:3306"))
 }

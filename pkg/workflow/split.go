@@ -159,7 +159,7 @@ func (s *splitter) whole(at place) string {
 		return ""
 	case at.whole != "":
 		return at.whole
-	case fold(at.name) == fold("extraHeaders"):
+	case strings.HasSuffix(splitWords(at.name), " header "):
 		return reasonHeader
 	}
 	reason := nameReason(at.name)
@@ -204,7 +204,7 @@ func (s *splitter) listed(list []string, at place) bool {
 // YAML.
 func reasonOf(name string, value any) string {
 	text, ok := value.(string)
-	if reason := nameReason(name); reason != "" && !(inFile.MatchString(reason) && filePath.MatchString(text)) {
+	if reason := nameReason(name); reason != "" && (!inFile.MatchString(reason) || !filePath.MatchString(text)) {
 		return nameIs(reason)
 	}
 	if !ok {
@@ -213,13 +213,19 @@ func reasonOf(name string, value any) string {
 	if found := textReason(text); found != "" {
 		return "holds " + found
 	}
+	if logins.MatchString(splitWords(name)) && userAndPassword.MatchString(text) {
+		return "holds a user with a password"
+	}
 	return ""
 }
 
 var (
 	// inFile are what is often in a file, which a field of that name is the path of: GOOGLE_APPLICATION_CREDENTIALS.
-	inFile   = regexp.MustCompile(`(?:credential|cred|keytab|jaas|key)$`)
-	filePath = regexp.MustCompile(`^(?:file:(?://)?)?/[\w./ -]*\.[A-Za-z]\w{1,9}$`)
+	inFile = regexp.MustCompile(`(?:credential|cred|keytab|jaas|key)$`)
+	// logins are names of what may be a user and a password, with a colon between them.
+	logins          = regexp.MustCompile(` (?:auth|login|user ?info) $`)
+	userAndPassword = regexp.MustCompile(`^[^\s:/]+:\S+$`)
+	filePath        = regexp.MustCompile(`^(?:file:(?://)?)?/[\w./ -]*\.[A-Za-z]\w{1,9}$`)
 )
 
 func nameIs(reason string) string {

@@ -22,7 +22,9 @@ func passwordFields(t *testing.T) []passwordField {
 	t.Helper()
 	data, err := os.ReadFile("testdata/passwords.json")
 	require.NoError(t, err)
-	var list struct{ Fields []passwordField }
+	var list struct {
+		Fields []passwordField `json:"fields"`
+	}
 	require.NoError(t, json.Unmarshal(data, &list))
 	require.Greater(t, len(list.Fields), 150)
 	return list.Fields
@@ -115,6 +117,11 @@ func TestSplit(t *testing.T) {
 			reason: "a name that is a secret cannot be replaced, its map can",
 			config: `{"hosts": {"https://me:pw@h/x": {"limit": 1}}, "other": {"https://h/x": 1}}`,
 			secret: map[string]string{"/hosts": "a name in it"},
+		},
+		"Headers": {
+			reason: "what they mean only their receiver knows",
+			config: `{"httpHeaders": {"X-Auth": "x"}, "headers": {"X-Tenant": "y"}, "headerNames": {"a": "z"}}`,
+			secret: map[string]string{"/httpHeaders/X-Auth": "header", "/headers/X-Tenant": "header"},
 		},
 		"Texts": {
 			reason: "what a value holds",

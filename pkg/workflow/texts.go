@@ -45,7 +45,7 @@ var (
 	forms = sync.OnceValue(func() []form {
 		return []form{
 			// A certificate is public. But OpenMetadata's schemas mark it as a password, and it often comes with its key.
-			{"a key or certificate in PEM", regexp.MustCompile(`---- ?BEGIN |PuTTY-User-Key-File`)},
+			{"a key or certificate in PEM", regexp.MustCompile(`---- ?BEGIN |PuTTY-User-Key-File|^\s*(?:MII|b3BlbnNzaC1rZXktdjE)[A-Za-z0-9+/\s]{60,}=*\s*$`)},
 			{"a JSON web token", regexp.MustCompile(`(?:^|[^\w-])eyJ[\w-]{5,}\.[\w-]{4,}\.[\w-]*`)},
 			{"a URL with a user", regexp.MustCompile(`//[^/\s?#@"'<>]*[^/\s?#@"'<>:]@|//[^/\s?#@:"'<>]*:(?:[^\s"'<>\d]|\d+[^\s"'<>/?#\d])[^\s"'<>]*@[\w\[]`)},
 			{"a user with a password", regexp.MustCompile(`^[^\s/:@]+:[^\s@/]+@(?:tcp|unix|udp)?[\w.\[(]|(?i:oracle:\w+:|oracle:)[^\s/:@]+/[^\s@]+@|^[^\s/:@.]+/[^\s@/]+@(?://)?[\w.-]+:\d{2,5}(?:/|$)`)},
@@ -58,7 +58,7 @@ var (
 	templates = regexp.MustCompile(`\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)`)
 	schemes   = regexp.MustCompile(`(?i)(^\s*|["'=:]\s*|\s)(bearer|basic|token|apikey|api-key|negotiate|digest|aws4-hmac-sha256)\s+([^\s"',;]{4,})`)
 	property  = regexp.MustCompile(`(?i)<name>\s*([^<]+?)\s*</name>\s*<value>\s*[^<\s]`)
-	login     = regexp.MustCompile(`(?i)\blogin\s+\S+\s+password\s+\S|\bidentified\s+by\s+['"]?\S`)
+	login     = regexp.MustCompile(`(?i)\blogin\s+\S+\s+password\s+\S|\bidentified\s+by\s+['"]?\S|(?:^|\s)(?:-u|--user)[ =]?[^\s:]+:\S|\bsshpass\s+-p\s*\S`)
 	// escapes are how JSON and HTML write what separates the parameters of a URL.
 	escapes = strings.NewReplacer(`\u0026`, "&", `\u003d`, "=", `\u003D`, "=", `\u003f`, "?", `\/`, "/", "&amp;", "&", "&quot;", `"`)
 )
@@ -121,7 +121,7 @@ func base64Text(compact string) (string, bool) {
 }
 
 func plainReason(text string) string {
-	text = templates.ReplaceAllString(text, "")
+	text = templates.ReplaceAllLiteralString(text, "")
 	if match := issuedTokens().FindStringSubmatchIndex(text); match != nil {
 		for i, name := range issuedTokens().SubexpNames() {
 			if name != "" && match[2*i] >= 0 {
@@ -132,7 +132,7 @@ func plainReason(text string) string {
 	for _, form := range forms() {
 		looked := text
 		if strings.Contains(form.reason, "user") {
-			looked = noUser.ReplaceAllString(text, "")
+			looked = noUser.ReplaceAllLiteralString(text, "")
 		}
 		if form.match.MatchString(looked) {
 			return form.reason
@@ -295,7 +295,7 @@ func valueAfter(text string) string {
 
 // inQuery knows the short names that mean a secret in the parameters of a URL only.
 func inQuery(before, name, value string) bool {
-	const telling = 12 // Characters: other keys and codes are shorter.
+	const telling = 8 // Characters: other keys and codes are shorter.
 	at := len(before) - len(name) - 1
 	if at < 0 || strings.IndexByte("?&;#", before[at]) < 0 {
 		return false

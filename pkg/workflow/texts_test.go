@@ -25,6 +25,7 @@ func TestTexts(t *testing.T) {
 			secret: []string{
 				"-----BEGIN RSA PRIVATE KEY-----\nMIIE", "-----BEGIN CERTIFICATE-----\nMIIE", `key: -----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl`,
 				"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----", "PuTTY-User-Key-File-3: ssh-rsa", "-----BEGIN PGP PRIVATE KEY BLOCK-----", "-----BEGIN%20PRIVATE%20KEY-----",
+				"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\nMIIEvQIBADANBg==",
 			},
 			public: []string{"/etc/ca/ca.pem", "---- beginning of the text ----"},
 		},
@@ -74,6 +75,7 @@ func TestTexts(t *testing.T) {
 				"jdbc:oracle:thin:user/pw@//h/x", "jdbc:mysql://h/x?user=u&password=pw", "Driver={ODBC};UID=sa;PWD=pw;", `org.x.PlainLoginModule required username="x" password="y";`, "--password pw", "cmd --api-token=abc",
 				"--conf spark.hadoop.fs.s3a.secret.key=abc", `{"user":"u","password":"pw"}`, `{\"password\":\"pw\"}`, "user: u\npassword: pw\n", "<password>pw</password>", "<property><name>fs.s3a.secret.key</name><value>x</value></property>",
 				"machine h login u password p", "CREATE USER u IDENTIFIED BY 'pw'", "fs.azure.account.key.acc.dfs.core.windows.net=abc", `"p%61ssword"="x"`, "scott/tiger@h:1521/x", "export DB_PASSWORD=abc", "PGPASSWORD=abc psql",
+				"curl -u me:pw https://h", "sshpass -p pw ssh h", "-Djavax.net.ssl.keyStorePassword=pw",
 			},
 			public: []string{
 				"^(orders|token)$", "signature of the table: x = y", "org.openmetadata.service.clients.pipeline.k8s.K8sPipelineClient.key", "SELECT * FROM t WHERE key = 1", "password=", "token: true", "token: null",

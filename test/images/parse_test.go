@@ -76,19 +76,20 @@ func TestPasswordsAreKnown(t *testing.T) {
 type passwords struct {
 	Names  map[string][]string `json:"names"`
 	Fields []struct {
-		Model, Name string
-		Parents     []string
+		Model   string   `json:"model"`
+		Name    string   `json:"name"`
+		Parents []string `json:"parents"`
 	} `json:"fields"`
 }
 
 func requirePasswordsKnown(t *testing.T, text []byte) {
 	t.Helper()
-	var real passwords
-	require.NoError(t, json.Unmarshal(text, &real))
-	require.Greater(t, len(real.Fields), 100)
-	for _, field := range real.Fields {
+	var marked passwords
+	require.NoError(t, json.Unmarshal(text, &marked))
+	require.Greater(t, len(marked.Fields), 100)
+	for _, field := range marked.Fields {
 		for _, parent := range append(field.Parents, "config") {
-			if len(real.Names[field.Name]) > 0 && parent == "config" {
+			if len(marked.Names[field.Name]) > 0 && parent == "config" {
 				continue
 			}
 			config := workflow.Config{"a": map[string]any{parent: map[string]any{field.Name: "SENTINEL"}}}
@@ -126,7 +127,7 @@ class Model(BaseModel):
 		require.NoError(t, os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600))
 	}
 	root := filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(folder))))
-	out, err := exec.CommandContext(t.Context(), python, "passwords.py", root).Output() //nolint:gosec // The interpreter is this machine's.
+	out, err := exec.CommandContext(t.Context(), python, "passwords.py", root).Output()
 	require.NoError(t, err)
 	var found passwords
 	require.NoError(t, json.Unmarshal(out, &found))
