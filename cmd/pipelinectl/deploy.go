@@ -76,6 +76,11 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	results, failed := c.pipelines.DeployAll(ctx, items, k8sclient.DeployOptions{DryRun: cmd.DryRun == dryRunServer},
 		func(int, *k8sclient.DeployResult, error) { bar.step() })
 	bar.end()
+	if cmd.DryRun == dryRunNone {
+		if err := c.pipelines.FinishInterrupted(ctx); err != nil && failed == nil {
+			s.warnf("a run that was interrupted is not finished: %v", err)
+		}
+	}
 	if err := cmd.explain(c, results, found.pipelines); err != nil {
 		failed = errors.Join(failed, err)
 	}

@@ -43,6 +43,9 @@ func (cmd *listCmd) Run(ctx context.Context, g *globals, s streams) error {
 			state = "incomplete"
 			s.warnf("pipeline %s: %s; deploy it again, or delete it", p.FQN, p.Incomplete)
 		}
+		if p.Interrupted > 0 {
+			s.warnf("pipeline %s: a command was interrupted that started or ended a run of it; finish that: pipelinectl kill %s", p.FQN, p.FQN)
+		}
 		rows = append(rows, []string{p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), state, active, p.LastJobState, age(p.Deployed)})
 		wide = append(wide, []string{
 			p.FQN, string(p.Type), windowText(scheduleText(p.Schedule, p.Suspended), p.NotBefore, p.NotAfter), p.TimeZone, state, age(p.LastScheduled), active,

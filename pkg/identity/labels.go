@@ -19,11 +19,12 @@ const (
 )
 
 const (
-	// LabelStart is on the Job of an on-demand run that has not been started yet: StartPending between the steps of the
-	// command that starts it, StartInterrupted when the run will never start.
+	// LabelStart is on the Job of a run of which a command may be half done: StartPending between the steps of the command
+	// that starts it, StartInterrupted when the run will never start, StartStopped while a person ends it.
 	LabelStart       = "pipelines.openmetadata.org/start"
 	StartPending     = "pending"
 	StartInterrupted = "interrupted"
+	StartStopped     = "stopped"
 
 	// LabelQueue is Kueue's: the queue that admits a Job, by resuming it.
 	LabelQueue = "kueue.x-k8s.io/queue-name"

@@ -66,11 +66,13 @@ type Config struct {
 	Tolerations       []corev1.Toleration
 	Affinity          *corev1.Affinity
 	PriorityClassName string
-	PodAnnotations    map[string]string
-	PodLabels         map[string]string
-	ExtraEnvVars      []corev1.EnvVar
-	Volumes           []corev1.Volume
-	VolumeMounts      []corev1.VolumeMount
+	// QueueName is the Kueue queue that admits runs; empty: they start at once.
+	QueueName      string
+	PodAnnotations map[string]string
+	PodLabels      map[string]string
+	ExtraEnvVars   []corev1.EnvVar
+	Volumes        []corev1.Volume
+	VolumeMounts   []corev1.VolumeMount
 
 	// SecretKeys are fields and variables whose values are kept in the Secret, with all that is below them, beside those that
 	// are known to be secret. PublicKeys are not kept there, though their names or values look secret. Both are names, or JSON
@@ -232,6 +234,12 @@ func (c *Config) validate() problems {
 		}
 	}
 	c.validateSecrets(&p)
+	if c.QueueName != "" {
+		// Kueue's rule, and that of a label.
+		if messages := append(validation.IsDNS1123Subdomain(c.QueueName), validation.IsValidLabelValue(c.QueueName)...); len(messages) > 0 {
+			p.addf("queueName", "%q is not a queue's name: %s", c.QueueName, strings.Join(messages, "; "))
+		}
+	}
 	c.validateImages(&p)
 	c.validateServer(&p)
 	if ways := []ServiceMesh{"", ServiceMeshNone, ServiceMeshNative}; !slices.Contains(ways, c.ServiceMesh) {

@@ -60,14 +60,18 @@ func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectName
 	if err != nil {
 		return nil, err
 	}
+	var interrupted []KillResult
 	if runID == "" && (c.om != nil || force) {
-		if err := c.finishStarts(ctx, fqn, jobs); err != nil && !force {
+		if interrupted, err = c.finishStarts(ctx, fqn, jobs); err != nil && !force {
 			return nil, err
 		}
 	}
 	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool {
 		return report.Abandoned(&job) || finished(&job) && !report.StopRequested(&job) || runID != "" && report.RunIDOf(&job) != runID
 	})
+	if len(jobs) == 0 && len(interrupted) > 0 {
+		return interrupted, nil
+	}
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%w: pipeline %s has none in namespace %s that has not ended", ErrNothingToKill, fqn, c.config.Namespace)
 	}
@@ -87,7 +91,7 @@ func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectName
 		}
 	}
 	wg.Wait()
-	var results []KillResult
+	results := interrupted
 	for _, result := range ended {
 		if result != nil {
 			results = append(results, *result)
@@ -110,6 +114,11 @@ func (c *Client) awaitKilled(ctx context.Context, fqn string, job *batchv1.Job, 
 	if err := c.waitForPods(ctx, job); err != nil {
 		return nil, err
 	}
+	return c.finishStop(ctx, fqn, job, force)
+}
+
+// finishStop makes the record of a run final that was stopped and whose pods have ended, and removes its Job.
+func (c *Client) finishStop(ctx context.Context, fqn string, job *batchv1.Job, force bool) (*KillResult, error) {
 	result := &KillResult{FQN: fqn, RunID: report.RunIDOf(job), JobName: job.Name}
 	state, err := c.reportKilled(ctx, job, force)
 	// A pipeline that OpenMetadata does not know any more has no record.
@@ -153,7 +162,7 @@ func (c *Client) stop(ctx context.Context, job *batchv1.Job) error {
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{
 			"annotations": map[string]string{identity.AnnotationStopRequested: at},
-			"labels":      map[string]any{identity.LabelStart: nil},
+			"labels":      map[string]any{identity.LabelStart: identity.StartStopped},
 		},
 		"spec": map[string]any{"suspend": false, "activeDeadlineSeconds": 0},
 	})

@@ -31,6 +31,9 @@ type PipelineSummary struct {
 	LastScheduled time.Time `json:"lastScheduled,omitzero"`
 	// Active counts the runs that have not ended.
 	Active int `json:"active"`
+	// Interrupted counts the runs that a command has left half started or half ended: pipelinectl kill finishes that, or
+	// pipelinectl serve.
+	Interrupted int `json:"interrupted,omitempty"`
 	// LastJob is the newest run's Job, and LastJobState what Kubernetes says of it.
 	LastJob      string    `json:"lastJob,omitempty"`
 	LastJobState string    `json:"lastJobState,omitempty"`
@@ -138,6 +141,9 @@ func (c *Client) addJobs(ctx context.Context, selector string, byFQN map[string]
 		}
 		if !finished(job) {
 			summary.Active++
+		}
+		if leftOver(job) {
+			summary.Interrupted++
 		}
 		if created := job.CreationTimestamp.Time; summary.LastJob == "" || created.After(summary.lastStarted) {
 			summary.LastJob, summary.LastJobState, summary.lastStarted = job.Name, jobState(job), created

@@ -188,7 +188,7 @@ func NewJob(config *Config, pipeline *omapi.IngestionPipeline, runID string, tim
 	meta := objectMeta(config, pipeline, name)
 	meta.Labels[identity.LabelRunID] = runID
 	meta.Annotations[identity.AnnotationTimestamp] = strconv.FormatInt(timestamp, 10)
-	return &batchv1.Job{
+	job := &batchv1.Job{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
 		ObjectMeta: meta,
 		Spec: jobSpec(config, pipeline, meta, []corev1.EnvVar{
@@ -196,6 +196,8 @@ func NewJob(config *Config, pipeline *omapi.IngestionPipeline, runID string, tim
 			{Name: identity.EnvJobName, Value: name},
 		}, names),
 	}
+	enqueue(config, job.Labels, &job.Spec)
+	return job
 }
 
 func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identity.ObjectNames, when *schedule) *batchv1.CronJob {
@@ -231,8 +233,18 @@ func newCronJob(config *Config, pipeline *omapi.IngestionPipeline, names identit
 			},
 		},
 	}
+	enqueue(config, out.Spec.JobTemplate.Labels, &out.Spec.JobTemplate.Spec)
 	out.Spec.TimeZone = &when.zone
 	return out
+}
+
+// enqueue leaves it to Kueue when a Job runs: it resumes what it admits. Not by a label of the pods, which it would take for
+// pods without a Job.
+func enqueue(config *Config, labels map[string]string, spec *batchv1.JobSpec) {
+	if config.QueueName != "" {
+		labels[identity.LabelQueue] = config.QueueName
+		spec.Suspend = new(true)
+	}
 }
 
 func jobSpec(config *Config, pipeline *omapi.IngestionPipeline, meta metav1.ObjectMeta, env []corev1.EnvVar, names identity.ObjectNames) batchv1.JobSpec {

@@ -115,7 +115,7 @@ func (c *Client) createWithSecret(ctx context.Context, job *batchv1.Job, secret 
 	if err == nil || apierrors.IsAlreadyExists(err) { // Its name is the run's: an answer was lost.
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.undoTimeout)
 	defer cancel()
 	err = c.failed("create Secret "+secret.Name, err)
 	if undoErr := c.jobClient().delete(ctx, job.Name, metav1.DeletePropagationBackground, thisOne(created)); undoErr != nil && !apierrors.IsNotFound(undoErr) {

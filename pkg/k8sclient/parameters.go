@@ -148,6 +148,7 @@ func parameters() []parameter {
 			func(c *Config) *[]corev1.Toleration { return &c.Tolerations }, parseList[corev1.Toleration]),
 		field("affinity", `{"nodeAffinity":{…}}`, func(c *Config) **corev1.Affinity { return &c.Affinity }, parseObject[corev1.Affinity]),
 		field("priorityClassName", "batch-low", func(c *Config) *string { return &c.PriorityClassName }, parseAs[string]),
+		field("queueName", "ingestion", func(c *Config) *string { return &c.QueueName }, parseAs[string]),
 		field("podAnnotations", "team=data,owner=me", func(c *Config) *map[string]string { return &c.PodAnnotations }, parsePairs),
 		field("podLabels", "team=data", func(c *Config) *map[string]string { return &c.PodLabels }, parsePairs),
 		secret(field("extraEnvVars", "HTTP_PROXY:http://proxy:3128,NO_PROXY:localhost", func(c *Config) *[]corev1.EnvVar { return &c.ExtraEnvVars }, parseVariables)),

@@ -53,12 +53,8 @@ func (c *Client) Run(ctx context.Context, fqn string, options RunOptions) (*RunR
 	if c.om == nil {
 		return nil, fmt.Errorf("run pipeline %s: %w", fqn, ErrNoServer)
 	}
-	left, err := c.startsLeft(ctx, fqn, names)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.finishStarts(ctx, fqn, left); err != nil {
-		return nil, fmt.Errorf("finish an earlier run that was interrupted: %w", err)
+	if err := c.finishLeft(ctx, pipelineSelector(names)); err != nil {
+		return nil, fmt.Errorf("finish an earlier command that was interrupted: %w", err)
 	}
 	runID := c.newRunID(ctx)
 	own, err := c.overridden(ctx, configMap, pipeline, names, runID, options)
@@ -119,7 +115,7 @@ func (c *Client) createJob(ctx context.Context, job *batchv1.Job) (*batchv1.Job,
 		return nil, err
 	}
 	// An answer was lost, or time is over: the run id is in the name, so it is this very Job where it is there.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.undoTimeout)
 	defer cancel()
 	existing, getErr := c.jobClient().get(ctx, job.Name)
 	switch {

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
@@ -246,36 +246,121 @@ func (c *Client) interruptStart(ctx context.Context, name string) (fate, error) 
 }
 
 // finishStarts finishes what commands have left that were interrupted while they started a run of the pipeline: the run
-// does not start, its record says so, and its Job goes.
-func (c *Client) finishStarts(ctx context.Context, fqn string, jobs []batchv1.Job) error {
-	var errs []error
+// does not start, its record says so, and its Job goes. It answers the runs that it has finished.
+func (c *Client) finishStarts(ctx context.Context, fqn string, jobs []batchv1.Job) ([]KillResult, error) {
+	var (
+		finished []KillResult
+		errs     []error
+	)
 	for i := range jobs {
 		if job := &jobs[i]; report.Abandoned(job) {
-			errs = append(errs, c.finishStart(ctx, fqn, job))
+			result, err := c.finishStart(ctx, fqn, job)
+			if errs = append(errs, err); result != nil {
+				finished = append(finished, *result)
+			}
 		}
 	}
-	return errors.Join(errs...)
+	return finished, errors.Join(errs...)
 }
 
-func (c *Client) finishStart(ctx context.Context, fqn string, job *batchv1.Job) error {
+func (c *Client) finishStart(ctx context.Context, fqn string, job *batchv1.Job) (*KillResult, error) {
 	fate, err := c.interruptStart(ctx, job.Name)
 	if fate != fateNeverStarts {
-		return err // It goes on, or is ended by somebody else.
+		return nil, err // It goes on, or is ended by somebody else.
 	}
+	result := &KillResult{FQN: fqn, RunID: report.RunIDOf(job), JobName: job.Name}
 	if c.om != nil {
 		job.Labels[identity.LabelStart] = identity.StartInterrupted
 		finding := report.FindingOf(job, report.Failed)
 		run := &diagnostics.Run{Namespace: job.Namespace, JobName: job.Name, Job: job}
 		finding.Step = new(run.Step(run.Judge(), "pipelinectl"))
-		if _, err := report.Report(ctx, c.om, finding); err != nil && !errors.Is(err, omapi.ErrNotFound) {
-			return fmt.Errorf("run %s of pipeline %s was interrupted before it started, but its record is not final: %w", finding.RunID, fqn, err)
+		reported, err := report.Report(ctx, c.om, finding)
+		if err != nil && !errors.Is(err, omapi.ErrNotFound) {
+			return nil, fmt.Errorf("run %s of pipeline %s was interrupted before it started, but its record is not final: %w", finding.RunID, fqn, err)
 		}
+		result.State = reported.State
 	}
 	_, err = c.deleteOwned(ctx, c.jobClient(), job.Name, fqn)
-	return err
+	return result, err
 }
 
-// startsLeft lists the Jobs of a pipeline of which the start is not finished.
-func (c *Client) startsLeft(ctx context.Context, fqn string, names identity.ObjectNames) ([]batchv1.Job, error) {
-	return c.jobsBy(ctx, fqn, metav1.ListOptions{LabelSelector: pipelineSelector(names) + "," + identity.LabelStart})
+// FinishInterrupted finishes what commands have left that were interrupted while they started or ended runs, of all
+// pipelines. Run, Kill and Delete do so for their pipeline, and pipelinectl serve does. It makes one request if there is
+// nothing to finish.
+func (c *Client) FinishInterrupted(ctx context.Context) error {
+	return c.finishLeft(ctx, deployedLabels)
+}
+
+// finishLeft finishes what commands have left that were interrupted while they started or ended a run of the pipelines that
+// a label selector finds. It makes one request if there is nothing to finish.
+func (c *Client) finishLeft(ctx context.Context, selector string) error {
+	found, err := c.jobClient().list(ctx, selector+","+identity.LabelStart)
+	if err != nil {
+		return c.failed("list the Jobs of runs that were interrupted", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, forcePatience) // Nobody asked for it.
+	defer cancel()
+	var errs []error
+	for _, o := range found {
+		job, ok := o.(*batchv1.Job)
+		fqn := o.GetAnnotations()[identity.AnnotationFQN]
+		switch {
+		case !ok || fqn == "":
+		case report.Abandoned(job):
+			_, err := c.finishStart(ctx, fqn, job)
+			errs = append(errs, err)
+		case report.StopRequested(job) && finished(job) && c.om != nil:
+			_, err := c.finishStop(ctx, fqn, job, false)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// leftOver says that a command that started or ended the Job's run was interrupted, and that the Job waits for somebody to
+// finish that.
+func leftOver(job *batchv1.Job) bool {
+	return report.Abandoned(job) || report.StopRequested(job) && report.Suspended(job) && !finished(job)
+}
+
+// checkRuns says which runs wait for somebody to finish what a command has begun.
+func (c *Client) checkRuns(ctx context.Context) Check {
+	const name = "runs"
+	found, err := c.jobClient().list(ctx, deployedLabels)
+	if err != nil {
+		return Check{name, CheckWarning, "cannot be read: " + err.Error(), "check that the cluster is reachable"}
+	}
+	var pipelines []string
+	for _, o := range found {
+		job, ok := o.(*batchv1.Job)
+		if fqn := job.Annotations[identity.AnnotationFQN]; ok && leftOver(job) && !slices.Contains(pipelines, fqn) {
+			pipelines = append(pipelines, fqn)
+		}
+	}
+	if len(pipelines) == 0 {
+		return Check{Name: name, State: CheckOK, Detail: "none is left half started or half ended"}
+	}
+	slices.Sort(pipelines)
+	return Check{
+		name, CheckWarning, "commands were interrupted that started or ended runs of " + strings.Join(pipelines, ", "),
+		"finish that: pipelinectl kill " + strings.Join(pipelines, " ") + ", or let pipelinectl serve run",
+	}
+}
+
+// checkQueue asks whether there is a Kueue that could admit runs.
+func (c *Client) checkQueue(ctx context.Context) []Check {
+	const name = "queue"
+	queue := c.config.QueueName
+	if queue == "" {
+		return nil
+	}
+	err := c.kube.CoreV1().RESTClient().Get().AbsPath("/apis/kueue.x-k8s.io").Do(ctx).Error()
+	switch {
+	case err == nil:
+		return []Check{{Name: name, State: CheckOK, Detail: queue + ", of Kueue"}}
+	case apierrors.IsNotFound(err):
+		return []Check{{name, CheckFailed, "the cluster has no Kueue, so no run is ever admitted by queue " + queue, "install Kueue, or leave queueName empty"}}
+	default:
+		return []Check{{name, CheckWarning, "whether the cluster has Kueue cannot be asked: " + err.Error(), "runs start only if it has"}}
+	}
 }

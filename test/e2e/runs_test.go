@@ -65,7 +65,7 @@ func TestKill(t *testing.T) {
 	run := w.await(t, fqn, started.RunID, omapi.PipelineState.Terminal)
 	assertWrites(t, run, omapi.StateQueued, omapi.StateRunning, omapi.StateStopped)
 	last := run.Writes[len(run.Writes)-1]
-	assert.Contains(t, last.UserAgent, "preStop hook", "the hook saw the end, not the client")
+	assert.Contains(t, last.UserAgent, "sidecar", "who saw the process end, not the client")
 	require.NotNil(t, run.Cause)
 	assert.Equal(t, "Killed", run.Cause.Name)
 	assert.Contains(t, run.Cause.Error, started.JobName)
