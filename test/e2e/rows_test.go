@@ -230,6 +230,14 @@ func rows(nodeCPU int64) []row {
 			number: 30, how: "every status write of the workflow refused, exit 0", options: map[string]string{"rows": "2"}, prepare: refuseWorkflow,
 			want: success, real: true,
 		},
+		{
+			number: 32, variant: "kill", how: "pipelinectl kill, killed itself when the Job is marked", options: long, act: killUnheard,
+			want: stopped, category: diagnostics.CategoryKilled,
+		},
+		{
+			number: 34, how: "suspended by its queue, as by Kueue, and admitted again", options: retried, set: []string{"queueName=ingestion"},
+			act: suspendAndResume, want: success, attempt: diagnostics.CategorySuspended,
+		},
 	}
 }
 

@@ -48,7 +48,7 @@ type row struct {
 	// prepare changes the world between deploy and run, act while the run goes on.
 	// then checks what follows the final state.
 	prepare, act, then func(t *testing.T, e *ending)
-	want         omapi.PipelineState
+	want               omapi.PipelineState
 	// category is the cause's; empty: the workflow's own.
 	category diagnostics.Category
 	// cause is a part of the cause's text.
