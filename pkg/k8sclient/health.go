@@ -55,7 +55,7 @@ func (c *Client) Health(ctx context.Context) *Health {
 	wg.Go(func() { groups[1] = []Check{c.checkNamespace(ctx), c.checkServiceAccount(ctx), c.checkImage()} })
 	wg.Go(func() { groups[2] = c.checkPermissions(ctx) })
 	wg.Go(func() { groups[3] = c.checkAdmission(ctx) })
-	wg.Go(func() { groups[5] = append(c.checkQueue(ctx), c.checkRuns(ctx)) })
+	wg.Go(func() { groups[6] = append(c.checkQueue(ctx), c.checkRuns(ctx)) })
 	wg.Go(func() { groups[4] = c.checkOpenMetadata(ctx, out) })
 	wg.Go(func() { groups[5] = c.checkHeld(ctx) })
 	wg.Go(func() { groups[6] = []Check{c.checkComplete(ctx)} })
