@@ -49,13 +49,13 @@ type Health struct {
 // Health asks all that a pipeline needs. It is no error that something is unhealthy: the checks say so.
 func (c *Client) Health(ctx context.Context) *Health {
 	out := &Health{Namespace: c.config.Namespace}
-	groups := make([][]Check, 7)
+	groups := make([][]Check, 8)
 	var wg sync.WaitGroup
 	wg.Go(func() { groups[0] = c.checkAPI(ctx, out) })
 	wg.Go(func() { groups[1] = []Check{c.checkNamespace(ctx), c.checkServiceAccount(ctx), c.checkImage()} })
 	wg.Go(func() { groups[2] = c.checkPermissions(ctx) })
 	wg.Go(func() { groups[3] = c.checkAdmission(ctx) })
-	wg.Go(func() { groups[6] = append(c.checkQueue(ctx), c.checkRuns(ctx)) })
+	wg.Go(func() { groups[7] = append(c.checkQueue(ctx), c.checkRuns(ctx)) })
 	wg.Go(func() { groups[4] = c.checkOpenMetadata(ctx, out) })
 	wg.Go(func() { groups[5] = c.checkHeld(ctx) })
 	wg.Go(func() { groups[6] = []Check{c.checkComplete(ctx)} })

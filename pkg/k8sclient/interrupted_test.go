@@ -26,8 +26,8 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/report"
 )
 
-// cut is how a command is disturbed at one of its requests.
-type cut struct {
+// breakage is how a command is disturbed at one of its requests.
+type breakage struct {
 	name string
 	// lands is when the request takes effect: before its answer, which is lost, or after the command; never if it is empty.
 	lands string
@@ -40,10 +40,10 @@ const (
 	late   = "late"
 )
 
-func cuts() []cut {
-	var out []cut
+func breaks() []breakage {
+	var out []breakage
 	for _, lands := range []string{"", atOnce, late} {
-		for _, how := range []cut{{name: "lost"}, {name: "cancelled", cancels: true}, {name: "killed", kills: true}} {
+		for _, how := range []breakage{{name: "lost"}, {name: "cancelled", cancels: true}, {name: "killed", kills: true}} {
 			how.lands = lands
 			how.name = strings.TrimSpace(how.name + " " + lands)
 			out = append(out, how)
@@ -52,18 +52,18 @@ func cuts() []cut {
 	return out
 }
 
-// cutter stands before both servers and disturbs one of the requests that come through it.
-type cutter struct {
+// breaker stands before both servers and disturbs one of the requests that come through it.
+type breaker struct {
 	mu      sync.Mutex
 	methods []string // Of the requests.
 	at      int      // The request that is disturbed; negative for none.
-	cut     cut
+	cut     breakage
 	cancel  context.CancelFunc
 	dead    bool
 	late    []func()
 }
 
-func (c *cutter) before(backend http.Handler) http.Handler {
+func (c *breaker) before(backend http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		c.mu.Lock()
 		mine := len(c.methods) == c.at
@@ -102,8 +102,8 @@ func (c *cutter) before(backend http.Handler) http.Handler {
 	})
 }
 
-// disturbed is a client of the world's servers behind a cutter.
-func (w *world) disturbed(t *testing.T, c *cutter) *Client {
+// disturbed is a client of the world's servers behind a breaker.
+func (w *world) disturbed(t *testing.T, c *breaker) *Client {
 	t.Helper()
 	kube := httptest.NewServer(c.before(w.kube))
 	t.Cleanup(kube.Close)
@@ -195,7 +195,7 @@ func (w *world) states(t *testing.T) map[string]string {
 }
 
 // interrupt does a command that is disturbed, and lets land what lands late.
-func (w *world) interrupt(t *testing.T, c *cutter, command func(ctx context.Context, client *Client) error) error {
+func (w *world) interrupt(t *testing.T, c *breaker, command func(ctx context.Context, client *Client) error) error {
 	t.Helper()
 	client := w.disturbed(t, c)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -224,7 +224,7 @@ func requestsOf(t *testing.T, prepare func(*testing.T, *world), command func(ctx
 	t.Helper()
 	w := newWorld(t)
 	prepare(t, w)
-	c := &cutter{at: -1}
+	c := &breaker{at: -1}
 	require.NoError(t, w.interrupt(t, c, command))
 	return c.methods
 }
@@ -236,7 +236,7 @@ func TestRunIsInterrupted(t *testing.T) {
 	command := followUps()["run"]
 	requests := requestsOf(t, func(*testing.T, *world) {}, command)
 	require.Greater(t, len(requests), 4)
-	eachCut(t, requests, func(t *testing.T, c *cutter, next string, follow func(context.Context, *Client) error) {
+	eachCut(t, requests, func(t *testing.T, c *breaker, next string, follow func(context.Context, *Client) error) {
 		t.Helper()
 		w := newWorld(t)
 		err := w.interrupt(t, c, command)
@@ -298,7 +298,7 @@ func TestKillIsInterrupted(t *testing.T) {
 	command := followUps()["kill"]
 	requests := requestsOf(t, prepare, command)
 	require.Greater(t, len(requests), 6)
-	eachCut(t, requests, func(t *testing.T, c *cutter, next string, follow func(context.Context, *Client) error) {
+	eachCut(t, requests, func(t *testing.T, c *breaker, next string, follow func(context.Context, *Client) error) {
 		t.Helper()
 		w := newWorld(t)
 		prepare(t, w)
@@ -322,10 +322,10 @@ func TestKillIsInterrupted(t *testing.T) {
 	})
 }
 
-func eachCut(t *testing.T, requests []string, test func(t *testing.T, c *cutter, next string, follow func(context.Context, *Client) error)) {
+func eachCut(t *testing.T, requests []string, test func(t *testing.T, c *breaker, next string, follow func(context.Context, *Client) error)) {
 	t.Helper()
 	slots := make(chan struct{}, 32)
-	for _, cut := range cuts() {
+	for _, cut := range breaks() {
 		for at, method := range requests {
 			if method == http.MethodGet && cut.lands != "" {
 				continue // It has no effect.
@@ -335,7 +335,7 @@ func eachCut(t *testing.T, requests []string, test func(t *testing.T, c *cutter,
 					t.Parallel()
 					slots <- struct{}{}
 					defer func() { <-slots }()
-					test(t, &cutter{at: at, cut: cut}, next, follow)
+					test(t, &breaker{at: at, cut: cut}, next, follow)
 				})
 			}
 		}
