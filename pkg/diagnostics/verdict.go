@@ -84,11 +84,8 @@ func (r *Run) judgeJob() (Verdict, bool) {
 	if r.Job == nil {
 		return Verdict{}, false
 	}
-	if at := r.Job.Annotations[identity.AnnotationStopRequested]; at != "" {
-		return Verdict{CategoryKilled, fmt.Sprintf("Job %s was stopped by a person at %s", r.JobName, at), "run the pipeline again when wanted"}, true
-	}
-	if r.Job.Labels[identity.LabelStart] == identity.StartInterrupted {
-		return Verdict{CategoryNotStarted, TextNotStarted, "run the pipeline again when wanted"}, true
+	if v, ok := r.judgeCommand(); ok {
+		return v, true
 	}
 	apart := len(r.Pods) > 0 && EndedApart(r.Job, r.Pods[r.attempt()].Object)
 	for _, condition := range r.Job.Status.Conditions {
@@ -108,6 +105,18 @@ func (r *Run) judgeJob() (Verdict, bool) {
 	}
 	if r.JobGone || r.Job.DeletionTimestamp != nil {
 		return r.judgeDeletion(), true
+	}
+	return Verdict{}, false
+}
+
+// judgeCommand is for a Job of which a command has decided.
+func (r *Run) judgeCommand() (Verdict, bool) {
+	const again = "run the pipeline again when wanted"
+	if at := r.Job.Annotations[identity.AnnotationStopRequested]; at != "" {
+		return Verdict{CategoryKilled, fmt.Sprintf("Job %s was stopped by a person at %s", r.JobName, at), again}, true
+	}
+	if r.Job.Labels[identity.LabelStart] == identity.StartInterrupted {
+		return Verdict{CategoryNotStarted, TextNotStarted, again}, true
 	}
 	return Verdict{}, false
 }
@@ -250,10 +259,7 @@ func (r *Run) judgeAttempt(pod *Pod) Verdict {
 			return v
 		}
 	}
-	if taken && r.suspendedSince(pod) {
-		return Verdict{CategorySuspended, fmt.Sprintf("Job %s was suspended, and pod %s was ended for that", r.JobName, pod.Name), "nothing to do: the run goes on in another pod when the Job is resumed"}
-	}
-	if v, ok := judgeTaken(pod); ok {
+	if v, ok := r.judgeTaken(pod); ok {
 		return v
 	}
 	if v, ok := r.judgeStart(pod); ok {
@@ -263,6 +269,14 @@ func (r *Run) judgeAttempt(pod *Pod) Verdict {
 		return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s, container %s runs", pod.Name, pod.Phase, main.Name), "see the log for what it does"}
 	}
 	return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s", pod.Name, pod.Phase), "see the events and the log"}
+}
+
+// judgeTaken is for a pod that was taken away while it ran.
+func (r *Run) judgeTaken(pod *Pod) (Verdict, bool) {
+	if r.suspendedSince(pod) {
+		return Verdict{CategorySuspended, fmt.Sprintf("Job %s was suspended, and pod %s was ended for that", r.JobName, pod.Name), "nothing to do: the run goes on in another pod when the Job is resumed"}, true
+	}
+	return judgeTaken(pod)
 }
 
 // suspendedSince says that the Job was suspended after the pod was made, and has deleted it.

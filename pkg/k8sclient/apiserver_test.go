@@ -451,17 +451,7 @@ func (s *apiServer) one(w http.ResponseWriter, req *http.Request, resource, name
 	case live == nil:
 		refuse(w, apierrors.NewNotFound(group, name))
 	case req.Method == http.MethodPatch:
-		patch := jsonpatch.MergePatch
-		if req.Header.Get("Content-Type") == string(types.JSONPatchType) {
-			patch = jsonPatch
-		}
-		patched, err := patchWith(patch, live, body(req))
-		if err == nil && patched.GetUID() != live.GetUID() {
-			err = apierrors.NewConflict(group, name, fmt.Errorf("the UID is %s", live.GetUID()))
-		}
-		if err == nil && patched.GetResourceVersion() != live.GetResourceVersion() {
-			err = apierrors.NewConflict(group, name, fmt.Errorf("version %s is not the latest", patched.GetResourceVersion()))
-		}
+		patched, err := patched(req, group, live)
 		if err == nil {
 			s.store(key, patched)
 		}
@@ -471,6 +461,25 @@ func (s *apiServer) one(w http.ResponseWriter, req *http.Request, resource, name
 		finish(w, http.StatusOK, live, err)
 	default:
 		reply(w, http.StatusOK, live)
+	}
+}
+
+// patched is an object after a patch that is no apply.
+func patched(req *http.Request, group schema.GroupResource, live object) (object, error) {
+	patch := jsonpatch.MergePatch
+	if req.Header.Get("Content-Type") == string(types.JSONPatchType) {
+		patch = jsonPatch
+	}
+	out, err := patchWith(patch, live, body(req))
+	switch {
+	case err != nil:
+		return nil, err
+	case out.GetUID() != live.GetUID():
+		return nil, apierrors.NewConflict(group, live.GetName(), fmt.Errorf("the UID is %s", live.GetUID()))
+	case out.GetResourceVersion() != live.GetResourceVersion():
+		return nil, apierrors.NewConflict(group, live.GetName(), fmt.Errorf("version %s is not the latest", out.GetResourceVersion()))
+	default:
+		return out, nil
 	}
 }
 

@@ -41,7 +41,8 @@ const (
 )
 
 func breaks() []breakage {
-	var out []breakage
+	const all = 9
+	out := make([]breakage, 0, all)
 	for _, lands := range []string{"", atOnce, late} {
 		for _, how := range []breakage{{name: "lost"}, {name: "cancelled", cancels: true}, {name: "killed", kills: true}} {
 			how.lands = lands
@@ -84,7 +85,7 @@ func (c *breaker) before(backend http.Handler) http.Handler {
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
-		again := req.Clone(context.Background())
+		again := req.Clone(context.WithoutCancel(req.Context()))
 		again.Body = io.NopCloser(bytes.NewReader(content))
 		land := func() { backend.ServeHTTP(httptest.NewRecorder(), again) }
 		switch c.cut.lands {

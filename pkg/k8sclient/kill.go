@@ -69,16 +69,20 @@ func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectName
 	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool {
 		return report.Abandoned(&job) || finished(&job) && !report.StopRequested(&job) || runID != "" && report.RunIDOf(&job) != runID
 	})
-	if len(jobs) == 0 && len(interrupted) > 0 {
+	switch {
+	case len(jobs) == 0 && len(interrupted) > 0:
 		return interrupted, nil
-	}
-	if len(jobs) == 0 {
+	case len(jobs) == 0:
 		return nil, fmt.Errorf("%w: pipeline %s has none in namespace %s that has not ended", ErrNothingToKill, fqn, c.config.Namespace)
-	}
-	if c.om == nil && !force {
+	case c.om == nil && !force:
 		return nil, fmt.Errorf("end the runs of pipeline %s: %w", fqn, ErrNoServer)
 	}
-	// All are told to stop before any is waited for.
+	results, err := c.endAll(ctx, fqn, jobs, force)
+	return append(interrupted, results...), err
+}
+
+// endAll ends the runs of Jobs. All are told to stop before any is waited for.
+func (c *Client) endAll(ctx context.Context, fqn string, jobs []batchv1.Job, force bool) ([]KillResult, error) {
 	errs := make([]error, len(jobs))
 	for i := range jobs {
 		errs[i] = c.stop(ctx, &jobs[i])
@@ -91,7 +95,7 @@ func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectName
 		}
 	}
 	wg.Wait()
-	results := interrupted
+	var results []KillResult
 	for _, result := range ended {
 		if result != nil {
 			results = append(results, *result)

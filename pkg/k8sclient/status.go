@@ -157,9 +157,7 @@ func (c *Client) addStates(ctx context.Context, runs []RunStatus, jobs []batchv1
 		if at < 0 {
 			continue
 		}
-		if !run.State.Terminal() && report.Suspended(&jobs[at]) {
-			// Also of a run that had started: Kueue, or a person, has suspended it.
-			run.State, run.Cause = cmp.Or(run.State, omapi.StateQueued), suspendedText(&jobs[at])
+		if addSuspended(run, &jobs[at]) {
 			continue
 		}
 		if !finished(&jobs[at]) {
@@ -206,6 +204,16 @@ func (c *Client) addHeld(ctx context.Context, run *RunStatus, job *batchv1.Job) 
 	}
 	run.Ended = seen.Ended()
 	return nil
+}
+
+// addSuspended says what the run of a suspended Job waits for, also one that had started: Kueue, or a person, has suspended
+// it. It is false for any other.
+func addSuspended(run *RunStatus, job *batchv1.Job) bool {
+	if run.State.Terminal() || !report.Suspended(job) {
+		return false
+	}
+	run.State, run.Cause = cmp.Or(run.State, omapi.StateQueued), suspendedText(job)
+	return true
 }
 
 // addEnd says how a run without a record has ended; false where it has not.
