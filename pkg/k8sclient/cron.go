@@ -54,18 +54,13 @@ func normalizeCron(given string) (string, error) {
 // normalize writes one entry of a field's list.
 func (f cronField) normalize(entry string) (string, error) {
 	span, stepText, stepped := strings.Cut(entry, "/")
-	if special := strings.ToUpper(span); strings.ContainsAny(special, "#") || special == "L" || special == "W" || special == "H" || special == "R" ||
-		len(special) == 2 && strings.HasSuffix(special, "L") || strings.HasSuffix(special, "W") && f.name == "day of the month" {
+	if f.isExtension(span) {
 		return "", fmt.Errorf("has %q as %s, which Kubernetes does not know: it has no last days (L), weekdays (W), nth days (#) and hashes (H)", entry, f.name)
 	}
 	fromText, toText, ranged := strings.Cut(span, "-")
 	from, ok := f.value(fromText)
 	if !ok {
 		return entry, nil // * and ?, and what the parser refuses.
-	}
-	last := f.max
-	if f.isWeek() {
-		last = len(f.names) - 1
 	}
 	if !ranged {
 		if f.isWeek() && from == f.max {
@@ -74,24 +69,58 @@ func (f cronField) normalize(entry string) (string, error) {
 		return entry, nil
 	}
 	to, ok := f.value(toText)
-	step, err := 1, error(nil)
+	step, stepOK := 1, true
 	if stepped {
-		step, err = strconv.Atoi(stepText)
+		step, stepOK = stepOf(stepText)
 	}
-	if !ok || err != nil || step < 1 || from <= to && to <= last {
-		return entry, nil
+	if !ok || !stepOK || from <= to && to <= f.last() {
+		return entry, nil // A range that the parser reads as it is, or refuses.
 	}
-	if from > to { // Over the end.
-		to += last - f.min + 1
+	return strings.Join(f.valuesOf(from, to, step), ","), nil
+}
+
+// isExtension says whether a value has a form that other cron parsers know and Kubernetes does not.
+func (f cronField) isExtension(span string) bool {
+	upper := strings.ToUpper(span)
+	switch {
+	case strings.Contains(upper, "#"), slices.Contains([]string{"L", "W", "H", "R"}, upper):
+		return true
+	case len(upper) == 2 && strings.HasSuffix(upper, "L"):
+		return true
+	default:
+		return f.name == "day of the month" && strings.HasSuffix(upper, "W")
 	}
+}
+
+// stepOf reads the step of a range; ok if it is a positive number.
+func stepOf(text string) (step int, ok bool) {
+	step, err := strconv.Atoi(text)
+	return step, err == nil && step >= 1
+}
+
+// last is the largest value that Kubernetes knows.
+func (f cronField) last() int {
+	if f.isWeek() {
+		return len(f.names) - 1
+	}
+	return f.max
+}
+
+// valuesOf lists the values of a range, which may go over the end.
+func (f cronField) valuesOf(from, to, step int) []string {
+	count := f.last() - f.min + 1
+	if from > to {
+		to += count
+	}
+	step = min(step, to-from+1) // A longer step skips no more, and could overflow.
 	var values []string
 	for value := from; value <= to; value += step {
-		text := strconv.Itoa((value-f.min)%(last-f.min+1) + f.min)
+		text := strconv.Itoa((value-f.min)%count + f.min)
 		if !slices.Contains(values, text) {
 			values = append(values, text)
 		}
 	}
-	return strings.Join(values, ","), nil
+	return values
 }
 
 func (f cronField) isWeek() bool { return f.min == 0 && len(f.names) > 0 }

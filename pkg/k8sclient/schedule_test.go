@@ -37,6 +37,7 @@ func TestParseSchedule(t *testing.T) {
 		"Week":       {reason: "a week has seven days", given: "0 0 * * 0-7", want: &schedule{expression: "0 0 * * 0,1,2,3,4,5,6", zone: "UTC"}},
 		"Names":      {reason: "names are ranges too, also over the end of the week", given: "0 0 * jan-MAR fri-Sun", want: &schedule{expression: "0 0 * jan-MAR 5,6,0", zone: "UTC"}},
 		"Night":      {reason: "and over midnight", given: "0 22-2 * * *", want: &schedule{expression: "0 22,23,0,1,2 * * *", zone: "UTC"}},
+		"LongStep":   {reason: "one beyond the range leaves its first value, and does not overflow", given: "0 22-2/9223372036854775807 * * *", want: &schedule{expression: "0 22 * * *", zone: "UTC"}},
 		"Winter":     {reason: "and over the new year", given: "0 0 1 11-2 *", want: &schedule{expression: "0 0 1 11,12,1,2 *", zone: "UTC"}},
 		"Zeros":      {reason: "digits may lead with zeros", given: "00 03 * * 07", want: &schedule{expression: "00 03 * * 0", zone: "UTC"}},
 		"Every":      {reason: "what Kubernetes knows more goes through", given: "@every 2h", want: &schedule{expression: "@every 2h", zone: "UTC"}},
