@@ -243,15 +243,17 @@ func TestServeRole(t *testing.T) {
 	stopped.UID = "stopped"
 	stopped.Annotations = map[string]string{identity.AnnotationFQN: fqn, identity.AnnotationStopRequested: "2026-01-02T03:04:05Z"}
 	stopped.Labels = map[string]string{identity.LabelPipeline: "nightly", identity.LabelRunID: uuid.NewString()}
-	others := []runtime.Object{job, attempt, configMap, running, stopped}
-	for name, tc := range map[string]struct {
+	pods := map[string]struct {
 		state      corev1.ContainerState
 		finalizers []string
 	}{
 		"held":    {state: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.Unix(1_700_000_000, 0)}}, finalizers: []string{batchv1.JobTrackingFinalizer}},
 		"counted": {state: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.Unix(1_700_000_000, 0)}}},
 		"untold":  {state: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Unix(1_700_000_000, 0)}}},
-	} {
+	}
+	others := make([]runtime.Object, 0, 5+2*len(pods))
+	others = append(others, job, attempt, configMap, running, stopped)
+	for name, tc := range pods {
 		owner, pod := &batchv1.Job{ObjectMeta: meta(name)}, &corev1.Pod{ObjectMeta: meta(name)}
 		owner.UID, owner.Labels[identity.LabelRunID] = types.UID(name), uuid.NewString()
 		pod.Finalizers, pod.Labels[batchv1.JobNameLabel], pod.Labels[batchv1.ControllerUidLabel] = tc.finalizers, name, name

@@ -32,25 +32,16 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 	if len(cmd.File) == 0 && len(cmd.Pipelines) == 0 {
 		return usageError{errNothingToDeploy}
 	}
-	found := &entities{}
-	if len(cmd.File) > 0 {
-		var err error
-		if found, err = readEntities(ctx, cmd.File); err != nil {
-			return err
-		}
+	found, err := cmd.readFiles(ctx)
+	if err != nil {
+		return err
 	}
 	c, ctx, cancel, err := g.connectWith(ctx, need{server: true, makes: true})
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	fetched, err := forEach(ctx, cmd.Pipelines, func(ctx context.Context, fqn string) (*omapi.IngestionPipeline, error) {
-		pipeline, err := c.om.GetPipeline(ctx, fqn)
-		if errors.Is(err, omapi.ErrNotFound) {
-			err = fmt.Errorf("%w; give its fully qualified name, service.pipeline, as OpenMetadata shows it, or a file: --file", err)
-		}
-		return pipeline, err
-	})
+	fetched, err := cmd.fetch(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -85,6 +76,25 @@ func (cmd *deployCmd) Run(ctx context.Context, g *globals, s streams) error {
 		failed = errors.Join(failed, err)
 	}
 	return errors.Join(cmd.printResults(s, results), failed)
+}
+
+// readFiles reads the entities of all files; none if no file is given.
+func (cmd *deployCmd) readFiles(ctx context.Context) (*entities, error) {
+	if len(cmd.File) == 0 {
+		return &entities{}, nil
+	}
+	return readEntities(ctx, cmd.File)
+}
+
+// fetch reads the named pipelines from OpenMetadata.
+func (cmd *deployCmd) fetch(ctx context.Context, c *connection) ([]*omapi.IngestionPipeline, error) {
+	return forEach(ctx, cmd.Pipelines, func(ctx context.Context, fqn string) (*omapi.IngestionPipeline, error) {
+		pipeline, err := c.om.GetPipeline(ctx, fqn)
+		if errors.Is(err, omapi.ErrNotFound) {
+			err = fmt.Errorf("%w; give its fully qualified name, service.pipeline, as OpenMetadata shows it, or a file: --file", err)
+		}
+		return pipeline, err
+	})
 }
 
 // items gives each pipeline its service, where that came with it, and its connection.

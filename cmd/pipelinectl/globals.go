@@ -190,7 +190,7 @@ func connectionFor(config *k8sclient.Config, endpoint, token string) map[string]
 // addHeaders takes the headers of the flag in place of the parameter's.
 func (g *globals) addHeaders(om *omapi.Config) error {
 	own := map[string]string{}
-	for _, header := range strings.Split(strings.Join(g.Headers, "\n"), "\n") {
+	for header := range strings.SplitSeq(strings.Join(g.Headers, "\n"), "\n") {
 		name, value, found := strings.Cut(header, ":")
 		if name = strings.TrimSpace(name); name == "" && strings.TrimSpace(value) == "" {
 			continue // An empty line, or an empty variable.

@@ -155,7 +155,8 @@ func TestInterruptOfABulkDeploy(t *testing.T) {
 	t.Parallel()
 	const count = 20
 	om := omtest.Start(t, openmetadata.Options{})
-	documents := []string{"name: svc\nserviceType: Mysql\n"}
+	documents := make([]string, 0, 1+count)
+	documents = append(documents, "name: svc\nserviceType: Mysql\n")
 	for i := range count {
 		documents = append(documents, strings.Replace(goodPipeline, "nightly", fmt.Sprint("p", i), 1))
 	}
@@ -229,7 +230,8 @@ func TestServeLogsWhatLibrariesLog(t *testing.T) {
 	seen := map[string]int{}
 	for line := range strings.Lines(stderr.String()) {
 		var entry struct {
-			Level, Msg, Logger, API string
+			Msg string `json:"msg"`
+			API string `json:"api"`
 		}
 		decoder := json.NewDecoder(bytes.NewBufferString(line))
 		require.NoError(t, decoder.Decode(&entry), line)
@@ -251,7 +253,7 @@ func TestShownURL(t *testing.T) {
 		{"nor is what is not known", "https://k/x?api_key=hunter2", "https://k/x?api_key=…"},
 		{"a name stays escaped as it is sent", "https://k/name/a%2Fb", "https://k/name/a%2Fb"},
 	} {
-		req := httptest.NewRequest(http.MethodGet, tc.url, nil)
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, tc.url, nil)
 		assert.Equal(t, tc.want, shownURL(req.URL), tc.reason)
 	}
 }

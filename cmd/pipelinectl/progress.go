@@ -24,7 +24,7 @@ type console struct {
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out io.Writer = c.out
+	out := c.out
 	if c.bar != nil {
 		out = c.bar
 	}

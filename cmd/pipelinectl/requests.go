@@ -63,8 +63,8 @@ func shownParameters() []string {
 // shownURL is an address without a password and without values that may be secret.
 func shownURL(address *url.URL) string {
 	shown := url.URL{Scheme: address.Scheme, Host: address.Host, Path: address.Path, RawPath: address.RawPath}
-	var query []string
 	values := address.Query()
+	query := make([]string, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		value := "…"
 		if slices.Contains(shownParameters(), name) {

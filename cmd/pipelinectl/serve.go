@@ -53,7 +53,9 @@ func (cmd *serveCmd) Run(ctx context.Context, g *globals, s streams) error {
 	repairCtx, stopRepairs := context.WithCancel(ctx)
 	defer repairs.Wait()
 	defer stopRepairs()
-	repairs.Go(func() { c.pipelines.NewRepairer(log, cmd.RepairAge).Run(repairCtx, max(cmd.RepairAge/repairLooks, time.Second)) })
+	repairs.Go(func() {
+		c.pipelines.NewRepairer(log, cmd.RepairAge).Run(repairCtx, max(cmd.RepairAge/repairLooks, time.Second))
+	})
 	err = reconcile.New(reconcile.Options{
 		Kube: c.kube, Metadata: objects, Reader: reader, Server: c.om, Namespace: c.namespace, Origin: c.pipelines.Origin, Secrets: c.pipelines.SecretValues, Log: log,
 		Workers: cmd.Workers, SweepInterval: cmd.SweepInterval, SweepAge: cmd.SweepAge,

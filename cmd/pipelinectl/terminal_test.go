@@ -12,7 +12,7 @@ import (
 func TestPlain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ reason, text, want string }{
-		"Text":       {"it stays", "a b\tc\nd é 🚀 日本 \u200d", "a b\tc\nd é 🚀 日本 \u200d"},
+		"Text":       {"it stays", "a b\tc\nd é 🚀 日本 \u200d", "a b\tc\nd é 🚀 日本 \u200d"}, //nolint:gosmopolitan // Text of any script stays.
 		"Colour":     {"CSI", "\x1b[31mred\x1b[0m", "red"},
 		"Cursor":     {"CSI with parameters", "a\x1b[2J\x1b[1;1Hb\x1b[?25lc", "abc"},
 		"Title":      {"OSC, ended by BEL", "a\x1b]0;title\x07b", "ab"},

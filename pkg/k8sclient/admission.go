@@ -20,13 +20,14 @@ import (
 const (
 	admissionOf = "admission of "
 	notTried    = "cannot be tried, as creating pods is not allowed"
-	adviceToTry = "ask for the Role in deploy/; pipelinectl creates no pods itself, but without it what the namespace refuses shows with the first run"
+	adviceRole  = "ask for the Role in deploy/"
+	adviceToTry = adviceRole + "; pipelinectl creates no pods itself, but without it what the namespace refuses shows with the first run"
 )
 
 // checkAdmission lets the API server check a Job and a pod as a run has them, by a dry run: Pod Security, quotas, limit ranges
 // and policies of the namespace all speak. A namespace that is not there is told elsewhere.
 func (c *Client) checkAdmission(ctx context.Context) []Check {
-	mayPods := c.checkPermission(ctx, permission{resource: "pods", verbs: []string{verbCreate}, optional: true})
+	mayPods := c.checkPermission(ctx, permission{resource: resourcePods, verbs: []string{verbCreate}, optional: true})
 	config, err := c.settled(ctx)
 	if err != nil {
 		return nil // The check of the API server says why.
@@ -44,7 +45,7 @@ func (c *Client) checkAdmission(ctx context.Context) []Check {
 		if mayPods.State == CheckOK {
 			podCheck = c.tryCreate(ctx, c.podClient(), pod)
 		} else {
-			podCheck = &Check{Name: admissionOf + "pods", State: CheckWarning, Detail: notTried, Advice: adviceToTry}
+			podCheck = &Check{Name: admissionOf + resourcePods, State: CheckWarning, Detail: notTried, Advice: adviceToTry}
 		}
 	})
 	wg.Wait()
@@ -88,7 +89,7 @@ func (check *Check) refused(kind string, err error) {
 	case IsNotAllowed(err) && kind == "Pod":
 		check.State, check.Detail, check.Advice = CheckWarning, notTried, adviceToTry
 	case IsNotAllowed(err):
-		check.Advice = "ask for the Role in deploy/"
+		check.Advice = adviceRole
 	case strings.Contains(message, "dry run") && apierrors.IsBadRequest(err):
 		check.State, check.Advice = CheckWarning, "a webhook cannot be tried without effect; the first run shows what it does"
 	case strings.Contains(message, "exceeded quota"):

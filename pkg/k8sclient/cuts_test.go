@@ -91,7 +91,7 @@ func (c *cutter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil {
 		data, _ = io.ReadAll(req.Body)
 	}
-	again := httptest.NewRequestWithContext(context.Background(), req.Method, req.URL.RequestURI(), bytes.NewReader(data))
+	again := httptest.NewRequestWithContext(context.WithoutCancel(req.Context()), req.Method, req.URL.RequestURI(), bytes.NewReader(data))
 	again.Header = req.Header.Clone()
 	switch c.cut.where {
 	case cutLate:
@@ -234,8 +234,10 @@ func cutOperations() map[string]*cutOperation {
 			return err
 		}},
 		"Bulk": {after: changed, requests: 7, do: func(ctx context.Context, client *Client) error {
-			items := []DeployItem{{Service: mysql(), Pipeline: changed}}
-			for n := range 3 {
+			const others = 3
+			items := make([]DeployItem, 0, 1+others)
+			items = append(items, DeployItem{Service: mysql(), Pipeline: changed})
+			for n := range others {
 				items = append(items, DeployItem{Service: mysql(), Pipeline: newPipeline(func(p *omapi.IngestionPipeline) {
 					p.Name, p.FullyQualifiedName = fmt.Sprintf("p%d", n), fmt.Sprintf("mysql_prod.p%d", n)
 				})})
@@ -310,10 +312,10 @@ func (op *cutOperation) cutOff(t *testing.T, where cut) bool {
 	return true
 }
 
-// edition is what a run would be given.
+// given is what a run would be given.
 type given struct {
-	Config    workflow.Config
-	Variables map[string]string
+	Config    workflow.Config   `json:"config"`
+	Variables map[string]string `json:"variables"`
 }
 
 // givenBy resolves a Job's variables as the kubelet and exithandler run do; ok where its pod could start.

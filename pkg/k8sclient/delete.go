@@ -86,8 +86,8 @@ func (c *Client) requestDelete(ctx context.Context, fqn, name string) error {
 	if !owned(configMap, fqn) || configMap.GetAnnotations()[identity.AnnotationDeleteRequested] != "" {
 		return nil
 	}
-	_, err = c.configMaps().merge(ctx, name, map[string]any{"metadata": map[string]any{
-		"uid": configMap.GetUID(), "annotations": map[string]string{identity.AnnotationDeleteRequested: time.Now().UTC().Format(time.RFC3339)},
+	err = c.configMaps().merge(ctx, name, map[string]any{fieldMetadata: map[string]any{
+		fieldUID: configMap.GetUID(), fieldAnnotations: map[string]string{identity.AnnotationDeleteRequested: time.Now().UTC().Format(time.RFC3339)},
 	}})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return c.failed("update ConfigMap "+name, err)

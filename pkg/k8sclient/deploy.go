@@ -495,7 +495,7 @@ func (d *deployment) foreign(o object) bool {
 // takeBack removes our fields from an object.
 func (d *deployment) takeBack(ctx context.Context, s step) error {
 	nothing, err := json.Marshal(map[string]any{
-		"apiVersion": apiVersion(s.desired), "kind": s.client.kind, "metadata": map[string]any{"name": s.name},
+		"apiVersion": apiVersion(s.desired), "kind": s.client.kind, fieldMetadata: map[string]any{"name": s.name},
 	})
 	if err != nil {
 		return err
@@ -657,7 +657,7 @@ func (d *deployment) putBack(ctx context.Context, a applied) error {
 	if a.action == ActionDeleted {
 		return d.remake(ctx, a, now, err)
 	}
-	if apierrors.IsNotFound(err) && a.desired != nil && a.before == nil && a.kind == kindConfigMap {
+	if apierrors.IsNotFound(err) && a.isFirstConfigMap() {
 		// Nothing owns it. The others go with it, or are harmless.
 		if now, err = a.appears(ctx, a.name, d.client.settle); apierrors.IsNotFound(err) {
 			return errors.New("whether it was made is not known; if pipelinectl list shows the pipeline as incomplete, deploy it again or delete it")
@@ -679,6 +679,11 @@ func (d *deployment) putBack(ctx context.Context, a applied) error {
 	default:
 		return a.delete(ctx, a.name, metav1.DeletePropagationBackground, asRead(now))
 	}
+}
+
+// isFirstConfigMap says whether it is the ConfigMap of a pipeline that was not deployed before.
+func (a applied) isFirstConfigMap() bool {
+	return a.kind == kindConfigMap && a.desired != nil && a.before == nil
 }
 
 // remake makes an object again that was deleted, when it is gone.
@@ -724,11 +729,11 @@ func applyPatch(o object, version string) ([]byte, error) {
 	out := maps.Clone(content)
 	delete(out, "status")
 	out["apiVersion"], out["kind"] = apiVersion(o), kindOf(o)
-	for _, name := range []string{"creationTimestamp", "managedFields", "uid", "resourceVersion", "generation", "selfLink"} {
-		unstructured.RemoveNestedField(out, "metadata", name)
+	for _, name := range []string{"creationTimestamp", "managedFields", fieldUID, fieldResourceVersion, "generation", "selfLink"} {
+		unstructured.RemoveNestedField(out, fieldMetadata, name)
 	}
 	if version != "" {
-		if err := unstructured.SetNestedField(out, version, "metadata", "resourceVersion"); err != nil {
+		if err := unstructured.SetNestedField(out, version, fieldMetadata, fieldResourceVersion); err != nil {
 			return nil, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 // tellTimeout bounds what OpenMetadata is told beside the work itself.
 const tellTimeout = 10 * time.Second
 
+// toldYes is the value of the annotation that OpenMetadata has been told.
+const toldYes = "true"
+
 // enabled is what a pipeline says of its schedule.
 func enabled(pipeline *omapi.IngestionPipeline) bool {
 	paused := pipeline.AirflowConfig.PausePipeline
@@ -34,7 +38,7 @@ type decision struct {
 
 func decisionOf(cronJob *batchv1.CronJob) decision {
 	value, err := strconv.ParseBool(cronJob.Annotations[identity.AnnotationEnabled])
-	return decision{made: err == nil, enabled: value, told: cronJob.Annotations[identity.AnnotationEnabledTold] == "true"}
+	return decision{made: err == nil, enabled: value, told: cronJob.Annotations[identity.AnnotationEnabledTold] == toldYes}
 }
 
 // inForce says whether a schedule is in force, now or from its start on.
@@ -52,27 +56,33 @@ func (d *deployment) decide(was *batchv1.CronJob) {
 		d.active = says
 		return
 	}
-	say := func(format string, args ...any) {
-		d.scheduleNotes = append(d.scheduleNotes, "pipeline "+d.fqn+": "+fmt.Sprintf(format, args...))
-	}
 	d.decision = decisionOf(was)
-	before := inForce(was)
+	before, ended := inForce(was), windowOf(was).ended(time.Now())
 	switch holds := d.decision.made && (!d.decision.told || d.isCopy || d.keepSuspend); {
 	case holds:
 		d.active = d.decision.enabled
 	case d.keepSuspend:
-		d.active = before || windowOf(was).ended(time.Now())
+		d.active = before || ended
 	default:
 		d.active = says
 		d.overruled = d.decision.made && says != d.decision.enabled
 	}
+	if !d.keepSuspend {
+		d.noteSchedule(says, before, ended)
+	}
+}
+
+// noteSchedule tells the user when the schedule is in force otherwise than the deployed pipeline says, or than before.
+func (d *deployment) noteSchedule(says, before, ended bool) {
+	say := func(format string, args ...any) {
+		d.scheduleNotes = append(d.scheduleNotes, "pipeline "+d.fqn+": "+fmt.Sprintf(format, args...))
+	}
 	switch {
-	case d.keepSuspend:
 	case d.active != says && !d.active:
 		say("it is still disabled, as it was disabled here; to enable it: pipelinectl enable %s", d.fqn)
 	case d.active != says:
 		say("it is still enabled, as it was enabled here; to disable it: pipelinectl disable %s", d.fqn)
-	case d.active && !before && !windowOf(was).ended(time.Now()):
+	case d.active && !before && !ended:
 		say("its schedule was disabled, and is enabled now, as %s", d.source())
 	case !d.active && before:
 		say("its schedule was enabled, and is disabled now, as %s", d.source())
@@ -102,35 +112,44 @@ func (d *deployment) settleSchedule(ctx context.Context) {
 			d.warnings = append(d.warnings, fmt.Sprintf("pipeline %s: its schedule is suspended, as nobody could tell Kubernetes to wait for its start: %v; then enable it: pipelinectl enable %s", d.fqn, err, d.fqn))
 		}
 	}
+	untold := d.decision.made && !d.decision.told
+	told, err := d.client.tell(ctx, d.fqn, d.fieldsToTell(untold))
+	if err != nil {
+		d.warnings = append(d.warnings, fmt.Sprintf("OpenMetadata does not show that pipeline %s is deployed: %v", d.fqn, err))
+	}
+	if cronJob != nil && (d.overruled || untold && told) {
+		d.annotateDecision(ctx, cronJob.Name)
+	}
+}
+
+// fieldsToTell are the fields of the entity that OpenMetadata does not show as they are now.
+func (d *deployment) fieldsToTell(untold bool) map[string]bool {
 	fields := map[string]bool{}
 	changed := d.result().Action() != ActionUnchanged
 	if deployed := d.pipeline.Deployed; d.isCopy && changed || !d.isCopy && (deployed == nil || !*deployed) {
 		fields["deployed"] = true
 	}
-	untold := d.decision.made && !d.decision.told
 	if untold {
 		fields["enabled"] = d.decision.enabled
 	}
-	told, err := d.client.tell(ctx, d.fqn, fields)
-	if err != nil {
-		d.warnings = append(d.warnings, fmt.Sprintf("OpenMetadata does not show that pipeline %s is deployed: %v", d.fqn, err))
-	}
-	if cronJob == nil || !d.overruled && (!untold || !told) {
-		return
-	}
-	annotations := map[string]any{identity.AnnotationEnabledTold: "true"}
+	return fields
+}
+
+// annotateDecision marks on the CronJob that OpenMetadata has been told the decision, or forgets a decision that no longer holds.
+func (d *deployment) annotateDecision(ctx context.Context, name string) {
+	annotations := map[string]any{identity.AnnotationEnabledTold: toldYes}
 	if d.overruled {
 		annotations = map[string]any{identity.AnnotationEnabledTold: nil, identity.AnnotationEnabled: nil}
 	}
-	if err := d.client.patchCronJob(ctx, cronJob.Name, map[string]any{"metadata": map[string]any{"annotations": annotations}}); err != nil {
-		d.warnings = append(d.warnings, d.client.failed("annotate CronJob "+cronJob.Name, err).Error())
+	if err := d.client.patchCronJob(ctx, name, map[string]any{fieldMetadata: map[string]any{fieldAnnotations: annotations}}); err != nil {
+		d.warnings = append(d.warnings, d.client.failed("annotate CronJob "+name, err).Error())
 	}
 }
 
 // written is the CronJob as the deploy has left it; nil for a pipeline without one.
 func (d *deployment) written() *batchv1.CronJob {
-	for i := len(d.tried) - 1; i >= 0; i-- {
-		if cronJob, ok := d.tried[i].after.(*batchv1.CronJob); ok && cronJob != nil {
+	for _, a := range slices.Backward(d.tried) {
+		if cronJob, ok := a.after.(*batchv1.CronJob); ok && cronJob != nil {
 			return cronJob
 		}
 	}

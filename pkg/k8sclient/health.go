@@ -118,12 +118,14 @@ func terminatingText(name string, namespace *corev1.Namespace) string {
 	if namespace == nil {
 		return text
 	}
+	texts := make([]string, 0, 1+len(namespace.Status.Conditions))
+	texts = append(texts, text)
 	for _, condition := range namespace.Status.Conditions {
 		if condition.Status == corev1.ConditionTrue && condition.Message != "" {
-			text += "; " + condition.Message
+			texts = append(texts, condition.Message)
 		}
 	}
-	return text
+	return strings.Join(texts, "; ")
 }
 
 // tryConfigMap lets the API server check, without making it, an object in the namespace.
@@ -168,31 +170,35 @@ type permission struct {
 const (
 	verbGet    = "get"
 	verbCreate = "create"
+	verbDelete = "delete"
+	verbList   = "list"
+	verbPatch  = "patch"
+	verbWatch  = "watch"
 )
 
 // permissions are all that this package asks of the API; deploy/ has a Role with them.
 func permissions() []permission {
-	all := []string{verbGet, "list", "create", "patch", "delete"}
+	all := []string{verbGet, verbList, verbCreate, verbPatch, verbDelete}
 	return append([]permission{
-		{resource: "configmaps", verbs: all},
-		{resource: "secrets", verbs: all},
+		{resource: resourceConfigMaps, verbs: all},
+		{resource: resourceSecrets, verbs: all},
 		{group: batchv1.GroupName, resource: "cronjobs", verbs: all},
-		{group: batchv1.GroupName, resource: "cronjobs", subresource: "status", verbs: []string{"patch"}, optional: true},
-		{group: batchv1.GroupName, resource: "jobs", verbs: append(slices.Clone(all), "watch")},
+		{group: batchv1.GroupName, resource: "cronjobs", subresource: "status", verbs: []string{verbPatch}, optional: true},
+		{group: batchv1.GroupName, resource: "jobs", verbs: append(slices.Clone(all), verbWatch)},
 		{resource: "serviceaccounts", verbs: []string{verbGet}, optional: true},
 		// To end pods that an injected container keeps running.
-		{resource: "pods", verbs: []string{"patch"}, optional: true, what: "to end"},
-		{resource: "pods", subresource: "status", verbs: []string{"patch"}, optional: true},
-		{group: authorizationv1.GroupName, resource: "localsubjectaccessreviews", verbs: []string{"create"}, optional: true},
+		{resource: resourcePods, verbs: []string{verbPatch}, optional: true, what: "to end"},
+		{resource: resourcePods, subresource: "status", verbs: []string{verbPatch}, optional: true},
+		{group: authorizationv1.GroupName, resource: "localsubjectaccessreviews", verbs: []string{verbCreate}, optional: true},
 	}, readPermissions()...)
 }
 
 // readPermissions are what a diagnosis takes, from outside and in a pod.
 func readPermissions() []permission {
 	return []permission{
-		{resource: "pods", verbs: []string{verbGet, "list", "watch"}},
-		{resource: "pods", subresource: "log", verbs: []string{verbGet}},
-		{resource: "events", verbs: []string{"list"}, optional: true},
+		{resource: resourcePods, verbs: []string{verbGet, verbList, verbWatch}},
+		{resource: resourcePods, subresource: "log", verbs: []string{verbGet}},
+		{resource: "events", verbs: []string{verbList}, optional: true},
 	}
 }
 
@@ -244,9 +250,9 @@ func (c *Client) checkPermission(ctx context.Context, p permission) Check {
 	case len(missing) == 0:
 		return Check{Name: name, State: CheckOK, Detail: strings.Join(p.verbs, ", ")}
 	case p.optional:
-		return Check{name, CheckWarning, "not allowed: " + strings.Join(missing, ", "), "ask for the Role in deploy/"}
+		return Check{name, CheckWarning, "not allowed: " + strings.Join(missing, ", "), adviceRole}
 	default:
-		return Check{name, CheckFailed, "not allowed: " + strings.Join(missing, ", "), "ask for the Role in deploy/"}
+		return Check{name, CheckFailed, "not allowed: " + strings.Join(missing, ", "), adviceRole}
 	}
 }
 
@@ -257,7 +263,7 @@ func (c *Client) checkAccount(ctx context.Context, account string) Check {
 	missing, optional, err := c.accountPermissions(ctx, account)
 	switch {
 	case err != nil:
-		return Check{name, CheckWarning, "those of service account " + account + " cannot be asked: " + err.Error(), "ask for the Role in deploy/, or: kubectl auth can-i --list --as system:serviceaccount:" + c.config.Namespace + ":" + account}
+		return Check{name, CheckWarning, "those of service account " + account + " cannot be asked: " + err.Error(), adviceRole + ", or: kubectl auth can-i --list --as system:serviceaccount:" + c.config.Namespace + ":" + account}
 	case len(missing) > 0:
 		return Check{name, CheckFailed, "service account " + account + " may not: " + strings.Join(append(missing, optional...), ", "), "give it the Role in deploy/"}
 	case len(optional) > 0:

@@ -117,7 +117,7 @@ func TestEmptyIsNotSet(t *testing.T) {
 	t.Parallel()
 	want, err := LoadConfig(Sources{})
 	require.NoError(t, err)
-	var environ, flags []string
+	environ, flags := make([]string, 0, len(parameters())), make([]string, 0, len(parameters())+1)
 	for _, p := range parameters() {
 		if p.env != "" {
 			environ = append(environ, p.env+"=")

@@ -106,7 +106,7 @@ func checkTermination(attempt *diagnostics.Pod, pod *corev1.Pod) Check {
 func checkReads(run *diagnostics.Run) Check {
 	const name = "what is read from here"
 	if len(run.Problems) > 0 {
-		return Check{name, CheckWarning, strings.Join(run.Problems, "; "), "ask for the Role in deploy/"}
+		return Check{name, CheckWarning, strings.Join(run.Problems, "; "), adviceRole}
 	}
 	return Check{Name: name, State: CheckOK, Detail: "Job, pods, logs and events"}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/pipelinectl/pipelinectl/pkg/omapi"
 )
 
-// ErrIncomplete: a deploy or a delete of the pipeline was cut off, so that it cannot run; test with errors.Is.
+// ErrIncomplete is for a pipeline that cannot run, as a deploy or a delete of it was cut off; test with errors.Is.
 var ErrIncomplete = errors.New("the pipeline is incomplete")
 
 // Why a pipeline is incomplete.
@@ -48,21 +48,29 @@ func (p *parts) problem() string {
 	}
 	of := p.configMap.GetAnnotations()
 	id, known := of[identity.AnnotationDeploy]
-	schedule, scheduled := of[identity.AnnotationSchedule]
+	schedule, scheduleKnown := of[identity.AnnotationSchedule]
 	switch {
 	case of[identity.AnnotationDeleteRequested] != "" || p.configMap.GetDeletionTimestamp() != nil:
 		return incompleteDelete
 	case p.secret == nil && !p.secretUnknown:
 		return incompleteSecret
-	case !known || !scheduled:
+	case !known || !scheduleKnown:
 		return "" // Deployed before objects told.
 	case p.secret != nil && p.secret.GetAnnotations()[identity.AnnotationDeploy] != id:
 		return incompleteLater
-	case schedule != "" && (p.cronJob == nil || p.cronJob.GetDeletionTimestamp() != nil):
+	default:
+		return p.scheduleProblem(id, schedule != "")
+	}
+}
+
+// scheduleProblem is what is wrong with the CronJob of the deploy with this id; empty if nothing is.
+func (p *parts) scheduleProblem(id string, scheduled bool) string {
+	switch {
+	case scheduled && (p.cronJob == nil || p.cronJob.GetDeletionTimestamp() != nil):
 		return incompleteNoCronJob
-	case schedule == "" && p.cronJob != nil:
+	case !scheduled && p.cronJob != nil:
 		return incompleteUnwanted
-	case schedule != "" && p.cronJob.GetAnnotations()[identity.AnnotationDeploy] != id:
+	case scheduled && p.cronJob.GetAnnotations()[identity.AnnotationDeploy] != id:
 		return incompleteCronJob
 	default:
 		return ""

@@ -66,9 +66,7 @@ func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectName
 			return nil, err
 		}
 	}
-	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool {
-		return report.Abandoned(&job) || finished(&job) && !report.StopRequested(&job) || runID != "" && report.RunIDOf(&job) != runID
-	})
+	jobs = slices.DeleteFunc(jobs, func(job batchv1.Job) bool { return !isToEnd(&job, runID) })
 	switch {
 	case len(jobs) == 0 && len(interrupted) > 0:
 		return interrupted, nil
@@ -78,7 +76,16 @@ func (c *Client) kill(ctx context.Context, fqn string, names identity.ObjectName
 		return nil, fmt.Errorf("end the runs of pipeline %s: %w", fqn, ErrNoServer)
 	}
 	results, err := c.endAll(ctx, fqn, jobs, force)
-	return append(interrupted, results...), err
+	return slices.Concat(interrupted, results), err
+}
+
+// isToEnd says whether a kill has to do with a run: it has not ended, or an earlier kill has not seen its end. A run id that is
+// not empty leaves out all others.
+func isToEnd(job *batchv1.Job, runID string) bool {
+	if runID != "" && report.RunIDOf(job) != runID {
+		return false
+	}
+	return !report.Abandoned(job) && (!finished(job) || report.StopRequested(job))
 }
 
 // endAll ends the runs of Jobs. All are told to stop before any is waited for.
@@ -164,9 +171,9 @@ func (c *Client) stop(ctx context.Context, job *batchv1.Job) error {
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{
-			"annotations": map[string]string{identity.AnnotationStopRequested: at},
-			"labels":      map[string]any{identity.LabelStart: identity.StartStopped},
+		fieldMetadata: map[string]any{
+			fieldAnnotations: map[string]string{identity.AnnotationStopRequested: at},
+			"labels":         map[string]any{identity.LabelStart: identity.StartStopped},
 		},
 		"spec": map[string]any{"suspend": false, "activeDeadlineSeconds": 0},
 	})

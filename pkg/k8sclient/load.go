@@ -158,12 +158,17 @@ func (l *loader) file(path string) error {
 		return fmt.Errorf("%s: className is %v, another client's configuration; ours is %s", path, class, clientClass)
 	}
 	l.take(outer, source, besideParameters)
-	inner := outer["parameters"]
+	return l.inner(outer["parameters"], path, source)
+}
+
+// inner takes the parameters of the section's own map, which a variable may hold.
+func (l *loader) inner(inner any, path, source string) error {
 	if text, ok := inner.(string); ok { // What is below it is expanded as it is taken, once.
 		if inner = l.expandText(text, "parameters"); inner == variable("") {
 			inner = nil
 		}
 		if text, ok := inner.(variable); ok { // The one place where a variable holds a map: all parameters.
+			var err error
 			if inner, err = readMap([]byte(text)); err != nil {
 				return fmt.Errorf("%s: pipelineServiceClientConfiguration.parameters: the variable is not YAML with parameters: %w", path, err)
 			}

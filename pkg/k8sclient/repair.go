@@ -202,10 +202,10 @@ func (c *Client) forgetLater(ctx context.Context, p *parts) error {
 	if !whole {
 		return errNotHere
 	}
-	_, err := c.secrets().merge(ctx, secret.Name, map[string]any{
-		"metadata": map[string]any{
-			"uid": secret.UID, "resourceVersion": secret.ResourceVersion,
-			"annotations": map[string]string{identity.AnnotationDeploy: public.Annotations[identity.AnnotationDeploy]},
+	err := c.secrets().merge(ctx, secret.Name, map[string]any{
+		fieldMetadata: map[string]any{
+			fieldUID: secret.UID, fieldResourceVersion: secret.ResourceVersion,
+			fieldAnnotations: map[string]string{identity.AnnotationDeploy: public.Annotations[identity.AnnotationDeploy]},
 		},
 		"data": map[string]any{secretKey: overlay, previousKey: nil},
 	})
@@ -225,13 +225,8 @@ func (c *Client) finishSchedule(ctx context.Context, p *parts) error {
 	if hash, err := scheduleHash(cronJob); err != nil || cronJob == nil || hash != public.Annotations[identity.AnnotationSchedule] {
 		return fmt.Errorf("the parameters are not those of the deploy: %w", errNotHere)
 	}
-	if p.secret != nil {
-		secret, _ := p.secret.(*corev1.Secret)
-		keys, missing := findVariables(secretVariables(&c.config), secret.Data)
-		if len(missing) > 0 {
-			return fmt.Errorf("the variables are not those of the deploy: %w", errNotHere)
-		}
-		keys.use(&cronJob.Spec.JobTemplate.Spec, secret.Name)
+	if err := c.useVariables(cronJob, p); err != nil {
+		return err
 	}
 	cronJob.Annotations[identity.AnnotationDeploy] = public.Annotations[identity.AnnotationDeploy]
 	cronJob.OwnerReferences = []metav1.OwnerReference{*ownedBy(public)}
@@ -263,6 +258,20 @@ func (c *Client) finishSchedule(ctx context.Context, p *parts) error {
 	return c.hold(ctx, applied, active)
 }
 
+// useVariables makes a CronJob's runs read the variables that are in the pipeline's Secret.
+func (c *Client) useVariables(cronJob *batchv1.CronJob, p *parts) error {
+	if p.secret == nil {
+		return nil
+	}
+	secret, _ := p.secret.(*corev1.Secret)
+	keys, missing := findVariables(secretVariables(&c.config), secret.Data)
+	if len(missing) > 0 {
+		return fmt.Errorf("the variables are not those of the deploy: %w", errNotHere)
+	}
+	keys.use(&cronJob.Spec.JobTemplate.Spec, secret.Name)
+	return nil
+}
+
 // cronJobOf makes the CronJob of a deployed pipeline; nil for one on demand.
 func (c *Client) cronJobOf(ctx context.Context, public *corev1.ConfigMap, names identity.ObjectNames) (*batchv1.CronJob, error) {
 	pipeline, err := pipelineOf(public)
@@ -285,8 +294,8 @@ func (c *Client) cronJobOf(ctx context.Context, public *corev1.ConfigMap, names 
 func RepairPermissions() []string {
 	var out []string
 	for resource, verbs := range map[string][]string{
-		"configmaps": {verbGet, "list", "patch", "delete"}, "secrets": {verbGet, "list", "patch", "delete"},
-		"cronjobs batch": {verbGet, "list", "create", "patch", "delete"}, "jobs batch": {verbGet, "list", "patch", "delete"}, "cronjobs/status batch": {"patch"}, "pods": {"list"},
+		resourceConfigMaps: {verbGet, verbList, verbPatch, verbDelete}, resourceSecrets: {verbGet, verbList, verbPatch, verbDelete},
+		"cronjobs batch": {verbGet, verbList, verbCreate, verbPatch, verbDelete}, "jobs batch": {verbGet, verbList, verbPatch, verbDelete}, "cronjobs/status batch": {verbPatch}, resourcePods: {verbList},
 	} {
 		for _, verb := range verbs {
 			out = append(out, verb+" "+resource)

@@ -28,6 +28,20 @@ const (
 	kindSecret    = "Secret"
 )
 
+const (
+	resourcePods       = "pods"
+	resourceConfigMaps = "configmaps"
+	resourceSecrets    = "secrets"
+)
+
+// Fields of every object, as a patch names them.
+const (
+	fieldMetadata        = "metadata"
+	fieldUID             = "uid"
+	fieldAnnotations     = "annotations"
+	fieldResourceVersion = "resourceVersion"
+)
+
 // writeGrace is how long a write that was sent is waited for when its caller gives up: what the API server does not answer
 // before that it may still do.
 const writeGrace = 5 * time.Second
@@ -57,14 +71,14 @@ type resourceClient struct {
 
 func (c *Client) configMaps() resourceClient {
 	return resourceClient{
-		kind: "ConfigMap", resource: "configmaps", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient, grace: c.grace,
+		kind: "ConfigMap", resource: resourceConfigMaps, namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient, grace: c.grace,
 		newObject: func() object { return &corev1.ConfigMap{} }, newList: func() runtime.Object { return &corev1.ConfigMapList{} },
 	}
 }
 
 func (c *Client) secrets() resourceClient {
 	return resourceClient{
-		kind: kindSecret, resource: "secrets", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient, grace: c.grace,
+		kind: kindSecret, resource: resourceSecrets, namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient, grace: c.grace,
 		newObject: func() object { return &corev1.Secret{} }, newList: func() runtime.Object { return &corev1.SecretList{} },
 	}
 }
@@ -85,7 +99,7 @@ func (c *Client) jobClient() resourceClient {
 
 func (c *Client) podClient() resourceClient {
 	return resourceClient{
-		kind: "Pod", resource: "pods", namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient,
+		kind: "Pod", resource: resourcePods, namespace: c.config.Namespace, rest: c.kube.CoreV1().RESTClient(), transient: c.transient,
 		newObject: func() object { return &corev1.Pod{} }, newList: func() runtime.Object { return &corev1.PodList{} },
 	}
 }
@@ -189,19 +203,19 @@ func (r resourceClient) delete(ctx context.Context, name string, propagation met
 
 // annotate sets an annotation, or removes it where the value is nil, of an object that is as it was read.
 func (r resourceClient) annotate(ctx context.Context, o object, name string, value *string) error {
-	_, err := r.merge(ctx, o.GetName(), map[string]any{"metadata": map[string]any{
-		"uid": o.GetUID(), "resourceVersion": o.GetResourceVersion(), "annotations": map[string]*string{name: value},
+	return r.merge(ctx, o.GetName(), map[string]any{fieldMetadata: map[string]any{
+		fieldUID: o.GetUID(), fieldResourceVersion: o.GetResourceVersion(), fieldAnnotations: map[string]*string{name: value},
 	}})
-	return err
 }
 
 // merge is a JSON merge patch.
-func (r resourceClient) merge(ctx context.Context, name string, patch map[string]any) (object, error) {
+func (r resourceClient) merge(ctx context.Context, name string, patch map[string]any) error {
 	data, err := json.Marshal(patch)
 	if err != nil {
-		return nil, fmt.Errorf("encode the patch of %s %s: %w", r.kind, name, err)
+		return fmt.Errorf("encode the patch of %s %s: %w", r.kind, name, err)
 	}
-	return r.patch(ctx, name, types.MergePatchType, data)
+	_, err = r.patch(ctx, name, types.MergePatchType, data)
+	return err
 }
 
 // touch makes a write fail that names the version that was read and that the API server may still be working on: the object
@@ -210,8 +224,8 @@ func (r resourceClient) touch(ctx context.Context, o object) error {
 	if err := r.annotate(ctx, o, identity.AnnotationUndone, new(time.Now().UTC().Format(time.RFC3339))); err != nil {
 		return err
 	}
-	_, err := r.merge(ctx, o.GetName(), map[string]any{"metadata": map[string]any{
-		"uid": o.GetUID(), "annotations": map[string]any{identity.AnnotationUndone: nil},
+	err := r.merge(ctx, o.GetName(), map[string]any{fieldMetadata: map[string]any{
+		fieldUID: o.GetUID(), fieldAnnotations: map[string]any{identity.AnnotationUndone: nil},
 	}})
 	return err
 }

@@ -140,8 +140,30 @@ func (d *deployment) fillSecret(public *corev1.ConfigMap, existing *corev1.Secre
 	data := d.objects.Secret.Data
 	variables := maps.Clone(data)
 	delete(variables, secretKey)
-	keys, missing := findVariables(variables, existing.Data)
-	for _, first := range missing {
+	missing := d.nameVariables(variables, existing)
+	var inForce []byte
+	if public != nil {
+		inForce, _ = overlayInForce(public, existing)
+	}
+	same = missing == 0 && inForce != nil && bytes.Equal(inForce, data[secretKey])
+	d.keepVariables(variables, existing, usedKeys(cronJob, d.names.Secret), same)
+	switch {
+	case same && bytes.Equal(existing.Data[secretKey], inForce):
+		if previous, ok := existing.Data[previousKey]; ok {
+			data[previousKey] = previous
+		}
+	case inForce != nil && !same:
+		data[previousKey] = inForce
+	}
+	return same
+}
+
+// nameVariables gives the variables the keys under which the existing Secret has the same values, or new ones, and says how many
+// the existing Secret does not have.
+func (d *deployment) nameVariables(variables map[string][]byte, existing *corev1.Secret) (missing int) {
+	data := d.objects.Secret.Data
+	keys, unknown := findVariables(variables, existing.Data)
+	for _, first := range unknown {
 		name, _, _ := parseVariableKey(first)
 		if newest := newestVersion(existing.Data, name); newest > 0 {
 			keys[first] = versionedKey(name, newest+1)
@@ -154,12 +176,13 @@ func (d *deployment) fillSecret(public *corev1.ConfigMap, existing *corev1.Secre
 	if d.objects.CronJob != nil {
 		keys.use(&d.objects.CronJob.Spec.JobTemplate.Spec, d.names.Secret)
 	}
-	var inForce []byte
-	if public != nil {
-		inForce, _ = overlayInForce(public, existing)
-	}
-	same = len(missing) == 0 && inForce != nil && bytes.Equal(inForce, data[secretKey])
-	used := usedKeys(cronJob, d.names.Secret)
+	return len(unknown)
+}
+
+// keepVariables keeps the values of the existing Secret that runs may still read: those that the CronJob uses, and of each
+// variable of this deploy the newest one, or all if nothing has changed.
+func (d *deployment) keepVariables(variables map[string][]byte, existing *corev1.Secret, used []string, same bool) {
+	data := d.objects.Secret.Data
 	for key, value := range existing.Data {
 		name, version, ok := parseVariableKey(key)
 		_, wanted := variables[variableKey(name)]
@@ -167,15 +190,6 @@ func (d *deployment) fillSecret(public *corev1.ConfigMap, existing *corev1.Secre
 			data[key] = value
 		}
 	}
-	switch {
-	case same && bytes.Equal(existing.Data[secretKey], inForce):
-		if previous, ok := existing.Data[previousKey]; ok {
-			data[previousKey] = previous
-		}
-	case inForce != nil && !same:
-		data[previousKey] = inForce
-	}
-	return same
 }
 
 // scheduleHash tells CronJobs apart; that somebody has suspended one does not count.

@@ -311,7 +311,7 @@ func TestBrokenStateIsNoRevision(t *testing.T) {
 			deployEditions(t, client, 3)
 			history, err := client.History(t.Context(), testFQN)
 			require.NoError(t, err)
-			var numbers []int64
+			numbers := make([]int64, 0, len(history))
 			for _, revision := range history {
 				numbers = append(numbers, revision.Revision)
 				assert.Empty(t, revision.Problem)

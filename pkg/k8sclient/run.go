@@ -93,8 +93,8 @@ func (c *Client) checkSecret(ctx context.Context, configMap *corev1.ConfigMap, f
 	}
 	wanted := secretVariables(&c.config)
 	keys, missing := findVariables(wanted, secret.Data)
-	for _, key := range missing {
-		name, _, _ := parseVariableKey(key)
+	if len(missing) > 0 {
+		name, _, _ := parseVariableKey(missing[0])
 		if newestVersion(secret.Data, name) == 0 {
 			return nil, fmt.Errorf("%w: it was deployed without variable %s of extraEnvVars; deploy pipeline %s again", ErrStale, name, fqn)
 		}

@@ -24,11 +24,11 @@ const defaultZone = "UTC"
 
 // schedule is when a CronJob starts runs.
 type schedule struct {
-	expression string
-	// zone is an IANA name.
-	zone string
 	window
 
+	expression string
+	// zone is an IANA name.
+	zone   string
 	parsed cron.Schedule
 }
 

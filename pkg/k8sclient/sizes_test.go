@@ -95,8 +95,10 @@ func TestLargestThatCanBeExecuted(t *testing.T) {
 		"Environment": {
 			reason: "all variables together, of a quarter of the stack",
 			make: func(n int) (Config, *omapi.IngestionPipeline) {
-				variables := []corev1.EnvVar{{Name: "LAST", Value: filled(n)}}
-				for i := range 13 {
+				const others = 13
+				variables := make([]corev1.EnvVar, 0, 1+others)
+				variables = append(variables, corev1.EnvVar{Name: "LAST", Value: filled(n)})
+				for i := range others {
 					variables = append(variables, corev1.EnvVar{Name: "V" + string(rune('A'+i)), Value: "$(BIG)"})
 				}
 				return withVariables(append([]corev1.EnvVar{{Name: "BIG", Value: filled(130000)}}, variables...)...), newPipeline()
@@ -110,8 +112,10 @@ func TestLargestThatCanBeExecuted(t *testing.T) {
 		"Revision": {
 			reason: "it keeps what both objects hold",
 			make: func(n int) (Config, *omapi.IngestionPipeline) {
-				variables := []corev1.EnvVar{{Name: "LAST_TOKEN", Value: filled(n + 1)}}
-				for i := range 8 {
+				const others = 8
+				variables := make([]corev1.EnvVar, 0, 1+others)
+				variables = append(variables, corev1.EnvVar{Name: "LAST_TOKEN", Value: filled(n + 1)})
+				for i := range others {
 					variables = append(variables, corev1.EnvVar{Name: string(rune('A'+i)) + "_TOKEN", Value: filled(130000)})
 				}
 				return withVariables(variables...), newPipeline()

@@ -128,7 +128,7 @@ func gvkOf(o object) schema.GroupVersionKind {
 }
 
 func batchResource(resource string) schema.GroupResource {
-	if resource == "configmaps" || resource == "secrets" {
+	if resource == resourceConfigMaps || resource == resourceSecrets {
 		return schema.GroupResource{Resource: resource}
 	}
 	return schema.GroupResource{Group: "batch", Resource: resource}

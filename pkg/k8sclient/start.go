@@ -37,16 +37,19 @@ func makePending(job *batchv1.Job) func(timestamp int64) []byte {
 		patch := []patchOperation{
 			{"test", labelPath(identity.LabelStart), identity.StartPending},
 			{"remove", labelPath(identity.LabelStart), nil},
-			{"add", "/metadata/annotations/" + pointer(identity.AnnotationTimestamp), strconv.FormatInt(timestamp, 10)},
-			{"add", "/spec/activeDeadlineSeconds", deadline},
-			{"add", "/spec/suspend", suspended},
+			{opAdd, "/metadata/annotations/" + pointer(identity.AnnotationTimestamp), strconv.FormatInt(timestamp, 10)},
+			{opAdd, "/spec/activeDeadlineSeconds", deadline},
+			{opAdd, "/spec/suspend", suspended},
 		}
 		if queue != "" {
-			patch = append(patch, patchOperation{"add", labelPath(identity.LabelQueue), queue})
+			patch = append(patch, patchOperation{opAdd, labelPath(identity.LabelQueue), queue})
 		}
 		return encodePatch(patch)
 	}
 }
+
+// opAdd sets a value, whether there is one or not.
+const opAdd = "add"
 
 // patchOperation is one of a JSON patch (RFC 6902).
 type patchOperation struct {

@@ -86,9 +86,9 @@ func (c *Client) decideFor(ctx context.Context, cronJob *batchv1.CronJob, result
 		// One that starts later is put in force by hold.
 		suspend := !result.Enabled || w.future(time.Now()) && !isHeld(cronJob, w)
 		err := c.patchCronJob(ctx, cronJob.Name, map[string]any{
-			"metadata": map[string]any{
-				"resourceVersion": cronJob.ResourceVersion,
-				"annotations":     map[string]any{identity.AnnotationEnabled: strconv.FormatBool(result.Enabled), identity.AnnotationEnabledTold: nil},
+			fieldMetadata: map[string]any{
+				fieldResourceVersion: cronJob.ResourceVersion,
+				fieldAnnotations:     map[string]any{identity.AnnotationEnabled: strconv.FormatBool(result.Enabled), identity.AnnotationEnabledTold: nil},
 			},
 			"spec": map[string]any{"suspend": suspend},
 		})
@@ -110,7 +110,7 @@ func (c *Client) tellToggled(ctx context.Context, cronJob string, result *Toggle
 	case c.om == nil:
 		result.Warnings = append(result.Warnings, fmt.Sprintf("OpenMetadata was not told of pipeline %s, as its address is not known: set OPENMETADATA_URL; a deploy keeps what was decided here", result.FQN))
 	case result.Told:
-		change := map[string]any{"metadata": map[string]any{"annotations": map[string]any{identity.AnnotationEnabledTold: "true"}}}
+		change := map[string]any{fieldMetadata: map[string]any{fieldAnnotations: map[string]any{identity.AnnotationEnabledTold: toldYes}}}
 		if err := c.patchCronJob(ctx, cronJob, change); err != nil {
 			result.Warnings = append(result.Warnings, c.failed("annotate CronJob "+cronJob, err).Error())
 		}
