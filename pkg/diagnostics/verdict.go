@@ -77,12 +77,8 @@ func (r *Run) Judge() Verdict {
 }
 
 func (r *Run) judgeJob() (Verdict, bool) {
-	if r.Job == nil && r.JobGone && len(r.Pods) > 0 {
-		main := r.Pods[0].Main()
-		return r.judgeDeletion(), main == nil || !main.failed() || main.wasEnded()
-	}
 	if r.Job == nil {
-		return Verdict{}, false
+		return r.judgeMissingJob()
 	}
 	if v, ok := r.judgeCommand(); ok {
 		return v, true
@@ -107,6 +103,15 @@ func (r *Run) judgeJob() (Verdict, bool) {
 		return r.judgeDeletion(), true
 	}
 	return Verdict{}, false
+}
+
+// judgeMissingJob is for a run without a Job: deleting it ended the run, unless the newest attempt had failed by itself.
+func (r *Run) judgeMissingJob() (Verdict, bool) {
+	if !r.JobGone || len(r.Pods) == 0 {
+		return Verdict{}, false
+	}
+	main := r.Pods[0].Main()
+	return r.judgeDeletion(), main == nil || !main.failed() || main.wasEnded()
 }
 
 // judgeCommand is for a Job of which a command has decided.
@@ -245,19 +250,8 @@ func containers(names []string) string {
 }
 
 func (r *Run) judgeAttempt(pod *Pod) Verdict {
-	taken := pod.Disruption != "" || pod.Deleted != nil || pod.Reason == "Evicted"
-	for i := range pod.Containers {
-		container := &pod.Containers[i]
-		beside := container.Kind == KindSidecar || container.Kind == KindInjected
-		if beside && (container.State != stateWaiting || pod.HasStarted()) {
-			continue // It does not decide how the pod ends.
-		}
-		if taken && container.wasEnded() {
-			continue // The signal is how the pod was taken away, not why it ended.
-		}
-		if v, ok := judgeContainer(pod, container); ok {
-			return v
-		}
+	if v, ok := judgeContainers(pod); ok {
+		return v
 	}
 	if v, ok := r.judgeTaken(pod); ok {
 		return v
@@ -269,6 +263,25 @@ func (r *Run) judgeAttempt(pod *Pod) Verdict {
 		return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s, container %s runs", pod.Name, pod.Phase, main.Name), "see the log for what it does"}
 	}
 	return Verdict{CategoryUnknown, fmt.Sprintf("pod %s is in phase %s", pod.Name, pod.Phase), "see the events and the log"}
+}
+
+// judgeContainers finds the first container whose state tells the cause.
+func judgeContainers(pod *Pod) (Verdict, bool) {
+	taken := pod.Disruption != "" || pod.Deleted != nil || pod.Reason == "Evicted"
+	for i := range pod.Containers {
+		container := &pod.Containers[i]
+		beside := container.Kind == KindSidecar || container.Kind == KindInjected
+		if beside && (container.State != stateWaiting || pod.HasStarted()) {
+			continue // It does not decide how the pod ends.
+		}
+		if taken && container.wasEnded() {
+			continue // The signal is how the pod was taken away, not why it ended.
+		}
+		if v, ok := judgeContainer(pod, container); ok {
+			return v, true
+		}
+	}
+	return Verdict{}, false
 }
 
 // judgeTaken is for a pod that was taken away while it ran.

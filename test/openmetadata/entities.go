@@ -246,16 +246,7 @@ func (s *Server) patchEntity(c *call) (*reply, error) {
 		if err := fillAirflowConfig(shown); err != nil {
 			return err
 		}
-		for field := range doc {
-			if _, kept := shown[field]; !kept && old.kind.mayPatch(field) {
-				delete(doc, field)
-			}
-		}
-		for field, value := range shown {
-			if old.kind.mayPatch(field) {
-				doc[field] = value
-			}
-		}
+		old.kind.storePatched(doc, shown)
 		return nil
 	})
 	if err != nil {
@@ -282,6 +273,20 @@ func applyPatch(patch jsonpatch.Patch, doc map[string]any) (map[string]any, erro
 		return nil, badRequest("cannot apply the JSON patch: %v", err)
 	}
 	return decodeObject(after)
+}
+
+// storePatched changes the fields of a stored document that a patch may change to those of the patched one.
+func (k *kind) storePatched(doc, patched map[string]any) {
+	for field := range doc {
+		if _, kept := patched[field]; !kept && k.mayPatch(field) {
+			delete(doc, field)
+		}
+	}
+	for field, value := range patched {
+		if k.mayPatch(field) {
+			doc[field] = value
+		}
+	}
 }
 
 // mayPatch tells whether a patch is stored for a field.
