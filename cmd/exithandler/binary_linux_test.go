@@ -28,12 +28,14 @@ func binary(t *testing.T) string {
 	recipe.Dir = "../.."
 	lines, err := recipe.Output()
 	require.NoError(t, err)
-	folder, script := t.TempDir(), ""
+	folder := t.TempDir()
+	var commands strings.Builder
 	for line := range strings.Lines(string(lines)) {
 		if strings.HasSuffix(strings.TrimSpace(line), " ./cmd/exithandler") {
-			script += strings.Replace(line, " -o bin/ ", " -o "+folder+"/ ", 1)
+			commands.WriteString(strings.Replace(line, " -o bin/ ", " -o "+folder+"/ ", 1))
 		}
 	}
+	script := commands.String()
 	require.Contains(t, script, folder, "the recipe is another: %s", lines)
 	build := exec.CommandContext(t.Context(), "bash", "-c", script)
 	build.Dir = "../.."

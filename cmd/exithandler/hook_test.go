@@ -505,7 +505,10 @@ func TestLibrariesLog(t *testing.T) {
 			require.NoError(t, cmd.Run(), out)
 			libraries := 0
 			for line := range strings.Lines(out.String()) {
-				var entry struct{ Msg, Logger string }
+				var entry struct {
+					Msg    string `json:"msg"`
+					Logger string `json:"logger"`
+				}
 				require.NoError(t, json.Unmarshal([]byte(line), &entry), "%s: %s", tc.reason, line)
 				if strings.Contains(entry.Msg, tc.library) && entry.Logger == "libraries" {
 					libraries++

@@ -342,9 +342,9 @@ func TestRunAtTheLimitsOfTheKernel(t *testing.T) {
 // TestRunOfTooManyVariables: a quarter of the stack limit is for all of them together.
 func TestRunOfTooManyVariables(t *testing.T) {
 	t.Parallel()
-	var env []string
-	for i := range 15 {
-		env = append(env, fmt.Sprintf("BIG%d=%s", i, strings.Repeat("x", 120000)))
+	env := make([]string, 15)
+	for i := range env {
+		env[i] = fmt.Sprintf("BIG%d=%s", i, strings.Repeat("x", 120000))
 	}
 	cmd, out := command(t, env, "run", "--", "sh", "-c", "echo executed")
 	require.NoError(t, cmd.Run(), out)
@@ -352,7 +352,7 @@ func TestRunOfTooManyVariables(t *testing.T) {
 
 	// A process whose variables are larger could not be started here in the first place.
 	err := tooLarge([]string{"python"}, []string{"A=" + strings.Repeat("x", 100), "B=hunter2"})
-	assert.ErrorContains(t, err, "have 120 bytes together")
-	assert.ErrorContains(t, err, "the largest is A with 102 bytes")
+	require.ErrorContains(t, err, "have 120 bytes together")
+	require.ErrorContains(t, err, "the largest is A with 102 bytes")
 	assert.NotContains(t, err.Error(), "xxx")
 }

@@ -50,13 +50,12 @@ func TestRead(t *testing.T) {
 			t.Parallel()
 			found, err := Read([]byte(tc.text))
 			require.NoError(t, err, tc.reason)
-			var values []any
-			var lines []int
-			for _, document := range found {
-				values, lines = append(values, document.Value), append(lines, document.Line)
+			require.Len(t, found, len(tc.want), tc.reason)
+			require.Len(t, found, len(tc.lines), tc.reason)
+			for i, document := range found {
+				assert.Equal(t, tc.want[i], document.Value, tc.reason)
+				assert.Equal(t, tc.lines[i], document.Line, tc.reason)
 			}
-			assert.Equal(t, tc.want, values, tc.reason)
-			assert.Equal(t, tc.lines, lines, tc.reason)
 		})
 	}
 }

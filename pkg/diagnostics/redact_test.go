@@ -55,7 +55,7 @@ func TestRedactorLeaves(t *testing.T) {
 	const text = "one two three abc"
 	assert.Equal(t, text, NewRedactor([]string{"", "a", "abc", "  ", "\n"}).Replace(text), "three characters are no secret that can be told from other text")
 	assert.Equal(t, "one two <redacted> abc", NewRedactor([]string{"thre", "three"}).Replace(text), "the longer one first")
-	assert.Empty(t, strings.Trim(NewRedactor([]string{"abcd"}).Replace("abcd,abcd"), redacted+","))
+	assert.Equal(t, redacted+","+redacted, NewRedactor([]string{"abcd"}).Replace("abcd,abcd"))
 }
 
 // TestRedactorOfForms: what is a credential by its own form, also where nobody knows it.

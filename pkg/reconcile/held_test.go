@@ -21,9 +21,12 @@ import (
 	"github.com/pipelinectl/pipelinectl/test/openmetadata/admin"
 )
 
+// heldName is the name of a heldPod.
+const heldName = "attempt"
+
 // heldPod is one whose run has ended, and which a container that somebody injected keeps running.
-func heldPod(name string, code int32) *corev1.Pod {
-	held := pod(name, corev1.PodRunning, exited(code))
+func heldPod(code int32) *corev1.Pod {
+	held := pod(heldName, corev1.PodRunning, exited(code))
 	held.Finalizers = []string{batchv1.JobTrackingFinalizer}
 	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.UnixMilli(started))}}
 	held.Status.ContainerStatuses = append([]corev1.ContainerStatus{{Name: "istio-proxy", State: runs}}, held.Status.ContainerStatuses...)
@@ -31,21 +34,21 @@ func heldPod(name string, code int32) *corev1.Pod {
 }
 
 // count does what the Job's controller does when it has seen that a pod has ended.
-func (w *world) count(t *testing.T, name string) {
+func (w *world) count(t *testing.T) {
 	t.Helper()
-	pod, err := w.kube.CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	pod, err := w.kube.CoreV1().Pods(namespace).Get(t.Context(), heldName, metav1.GetOptions{})
 	require.NoError(t, err)
 	pod.Finalizers = nil
 	_, err = w.kube.CoreV1().Pods(namespace).Update(t.Context(), pod, metav1.UpdateOptions{})
 	require.NoError(t, err)
 }
 
-func (w *world) awaitPod(t *testing.T, name string, reached func(*corev1.Pod) bool) {
+func (w *world) awaitHeldPod(t *testing.T, reached func(*corev1.Pod) bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		pod, err := w.kube.CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		pod, err := w.kube.CoreV1().Pods(namespace).Get(t.Context(), heldName, metav1.GetOptions{})
 		return err == nil && reached(pod)
-	}, hang, 10*time.Millisecond, "pod %s", name)
+	}, hang, 10*time.Millisecond, "pod %s", heldName)
 }
 
 func ordered(pod *corev1.Pod) bool {
@@ -56,17 +59,17 @@ func TestHeldSuccess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
-	require.NoError(t, w.kube.Tracker().Add(heldPod("attempt", 0)))
+	require.NoError(t, w.kube.Tracker().Add(heldPod(0)))
 	w.write(t, omapi.StateRunning)
 	w.runWatching(t)
 
 	w.await(t, "success")
-	w.awaitPod(t, "attempt", func(pod *corev1.Pod) bool {
+	w.awaitHeldPod(t, func(pod *corev1.Pod) bool {
 		assert.False(t, ordered(pod), "a pod that ends before its Job has counted it is a failure")
 		return pod.Status.Phase == corev1.PodSucceeded
 	})
-	w.count(t, "attempt")
-	w.awaitPod(t, "attempt", ordered)
+	w.count(t)
+	w.awaitHeldPod(t, ordered)
 	assert.Empty(t, w.deletions(), "its log stays")
 }
 
@@ -75,17 +78,17 @@ func TestHeldSuccessWhilePhaseIsPutBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
-	require.NoError(t, w.kube.Tracker().Add(heldPod("attempt", 0)))
+	require.NoError(t, w.kube.Tracker().Add(heldPod(0)))
 	w.runWatching(t)
 	for range 2 {
-		w.awaitPod(t, "attempt", func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodSucceeded })
-		pod, err := w.kube.CoreV1().Pods(namespace).Get(t.Context(), "attempt", metav1.GetOptions{})
+		w.awaitHeldPod(t, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodSucceeded })
+		pod, err := w.kube.CoreV1().Pods(namespace).Get(t.Context(), heldName, metav1.GetOptions{})
 		require.NoError(t, err)
 		pod.Status.Phase = corev1.PodRunning
 		_, err = w.kube.CoreV1().Pods(namespace).UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
 		require.NoError(t, err)
 	}
-	w.awaitPod(t, "attempt", func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodSucceeded && !ordered(pod) })
+	w.awaitHeldPod(t, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodSucceeded && !ordered(pod) })
 }
 
 func TestHeldFailure(t *testing.T) {
@@ -104,14 +107,14 @@ func TestHeldFailure(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			require.NoError(t, w.kube.Tracker().Add(w.job(func(job *batchv1.Job) { job.Spec.BackoffLimit = &tc.retries })))
-			require.NoError(t, w.kube.Tracker().Add(heldPod("attempt", 3)))
+			require.NoError(t, w.kube.Tracker().Add(heldPod(3)))
 			w.runWatching(t)
 
 			run := w.await(t, tc.want)
 			assert.Contains(t, string(run.Rows[0]), `"name":"`+tc.step+`"`, tc.reason)
 			assert.Contains(t, string(run.Rows[0]), "istio-proxy", "the container in the way is named")
-			w.awaitPod(t, "attempt", ordered)
-			w.awaitPod(t, "attempt", func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning })
+			w.awaitHeldPod(t, ordered)
+			w.awaitHeldPod(t, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning })
 			assert.Empty(t, w.deletions(), tc.reason)
 		})
 	}
@@ -124,7 +127,7 @@ func TestHeldAfterDeadline(t *testing.T) {
 	job := w.job(condition(batchv1.JobFailed))
 	job.Status.Conditions[0].Reason, job.Status.Conditions[0].LastTransitionTime = batchv1.JobReasonDeadlineExceeded, metav1.NewTime(time.UnixMilli(started+60_000))
 	require.NoError(t, w.kube.Tracker().Add(job))
-	held := heldPod("attempt", 0)
+	held := heldPod(0)
 	held.Status.Phase = corev1.PodFailed
 	held.Status.ContainerStatuses[0].State = exited(137)
 	require.NoError(t, w.kube.Tracker().Add(held))
@@ -142,9 +145,9 @@ func TestHeldAndDenied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	require.NoError(t, w.kube.Tracker().Add(w.job(nil)))
-	require.NoError(t, w.kube.Tracker().Add(heldPod("attempt", 0)))
+	require.NoError(t, w.kube.Tracker().Add(heldPod(0)))
 	w.kube.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, nil, apierrors.NewForbidden(corev1.Resource("pods"), "attempt", errors.New("no"))
+		return true, nil, apierrors.NewForbidden(corev1.Resource("pods"), heldName, errors.New("no"))
 	})
 	r, log := w.reconciler(t)
 	start(t, r)

@@ -22,8 +22,11 @@ func TestCleanConnection(t *testing.T) {
 	config, err := build(given)
 	require.NoError(t, err)
 	want := map[string]any{"hostPort": "http://om:8585/api", "securityConfig": map[string]any{"jwtToken": "token", "other": 1}}
-	assert.Equal(t, want, config["workflowConfig"].(map[string]any)["openMetadataServerConfig"])
-	assert.Equal(t, "token\n", given["securityConfig"].(map[string]any)["jwtToken"], "what was given is left alone")
+	built, ok := config["workflowConfig"].(map[string]any)
+	require.True(t, ok)
+	assert.Equal(t, want, built["openMetadataServerConfig"])
+	asGiven := map[string]any{"hostPort": "http://om:8585/\n", "securityConfig": map[string]any{"jwtToken": "token\n", "other": 1}}
+	assert.Equal(t, asGiven, given, "what was given is left alone")
 	_, err = build(map[string]any{"hostPort": "om:8585"})
 	require.ErrorContains(t, err, "openMetadataServerConnection.hostPort")
 	_, err = build(map[string]any{"hostPort": "http://om", "securityConfig": map[string]any{"jwtToken": "hunter\n2"}})

@@ -144,12 +144,12 @@ func TestPythonOfTheImageReadsTheSame(t *testing.T) {
 	if os.Getenv("PIPELINECTL_E2E") == "" || os.Geteuid() != 0 {
 		t.Skip("PIPELINECTL_E2E is not set, or not root: this test needs built images, run it by make test-integration")
 	}
-	var texts []string
-	var want []any
-	for _, config := range yamlcorpus.Configurations(3, 200) {
+	configurations := yamlcorpus.Configurations(3, 200)
+	texts, want := make([]string, len(configurations)), make([]any, len(configurations))
+	for i, config := range configurations {
 		text, err := workflow.Config(config).Compact()
 		require.NoError(t, err)
-		texts, want = append(texts, text), append(want, yamlcorpus.Typed(config))
+		texts[i], want[i] = text, yamlcorpus.Typed(config)
 	}
 	input, err := json.Marshal(texts)
 	require.NoError(t, err)
