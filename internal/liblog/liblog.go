@@ -39,7 +39,7 @@ func (sink) Init(logr.RuntimeInfo) {}
 func (sink) Enabled(level int) bool { return level <= 0 }
 
 func (s sink) Info(_ int, message string, values ...any) {
-	destination.Load().Info(message, slices.Concat(s.values, values)...) //nolint:sloglint // They are the library's.
+	destination.Load().Info(message, slices.Concat(s.values, values)...)
 }
 
 func (s sink) Error(err error, message string, values ...any) {
@@ -47,7 +47,7 @@ func (s sink) Error(err error, message string, values ...any) {
 	if err != nil {
 		all = append(all, "error", err)
 	}
-	destination.Load().Error(message, all...) //nolint:sloglint // They are the library's.
+	destination.Load().Error(message, all...)
 }
 
 // WithValues keeps what is to be added to each line.
@@ -62,6 +62,6 @@ func (s sink) WithName(string) logr.LogSink { return s }
 type lines struct{}
 
 func (lines) Write(line []byte) (int, error) {
-	destination.Load().Warn(strings.TrimSpace(string(line))) //nolint:sloglint // It is the library's.
+	destination.Load().Warn(strings.TrimSpace(string(line)))
 	return len(line), nil
 }

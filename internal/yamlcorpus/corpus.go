@@ -23,13 +23,19 @@ func Texts() []string {
 	out := []string{
 		"", " ", "\t", "\n", "\r", "\r\n", "\n\n", "\tquery_text NOT ILIKE '%tmp_%'\n\tAND user_name <> 'ETL'\n", "\n**Owner:** data team\n", "  indented\n    more\n", " \n", "a\n ", "a \nb",
 		"a\n\n\nb\n\n", "\t-----BEGIN PRIVATE KEY-----\n\tAAAA\n\t-----END PRIVATE KEY-----\n", "trailing ", "trailing\t", "line\r\nbreaks\r", "\u2028", "a\u2028b\u2029c", "a\u0085b", "\u0085",
-		"\ufeff", "\ufeffa", "a\ufeff", "\ufffe", "\uffff", "\x7f", "\x00", "a\x00b", "\x01\x02\x07\x08\x0b\x0c\x0e\x1b\x1f", "\u0080\u009f", "\u00a0", "\u200b\u200d\u202e", "😀", "a😀b\n😀", "\U0010ffff", "\U0001fffe", "\ue000", "日本語", "é", "e\u0301",
+		"\ufeff", "\ufeffa", "a\ufeff", "\ufffe", "\uffff", "\x7f", "\x00", "a\x00b", "\x01\x02\x07\x08\x0b\x0c\x0e\x1b\x1f", "\u0080\u009f", "\u00a0", "\u200b\u200d\u202e", "😀", "a😀b\n😀", "\U0010ffff", "\U0001fffe", "\ue000", "日本語", "é", "e\u0301", //nolint:gosmopolitan // It is here for its script.
 		"=", "<<", "~", "null", "Null", "NULL", "yes", "Yes", "no", "on", "off", "y", "n", "true", "True", "false", "1e3", "1E3", "1.5e3", "1e+3", "1.0e+3", "0x1F", "0o7", "07", "08", "0b1", "1_000", "1_000.5", "1:30", "1:30:00", "190:20:30.15",
 		".inf", "-.inf", ".nan", "Infinity", "NaN", ".5", "5.", "-0", "+1", "1,000", "9007199254740993", "2024-01-01", "2024-01-01T00:00:00Z", "2024-01-01 00:00:00", "12:00",
 		"- a", "a: b", "a:b", "a #b", "#a", "{a: b}", "[a]", "{", "}", "[", "]", ",", "?", "? a", ":", "-", "--", "---", "...", "|", ">", "|-\n a", "!", "!!str a", "&a", "*a", "%a", "@a", "`a", "'", "''", `"`, `""`, `\`, `\n`, `\u0041`, `\/`, "'a", `"a`, "a'", `a"`,
 		"$(NAME)", "$$", "${NAME}", "{{ a }}", "<from secret>", "</script>&", strings.Repeat("long ", 400), strings.Repeat("x", 5000), strings.Repeat("é", 1200), strings.Repeat("\t", 1100), strings.Repeat("😀", 1100),
 	}
-	for r := rune(0); r < 0x100; r++ {
+	return slices.Concat(out, characters())
+}
+
+// characters are those of Latin-1, control characters among them: each within a text, and alone.
+func characters() []string {
+	out := make([]string, 0, 2*0x100)
+	for r := range rune(0x100) {
 		out = append(out, "a"+string(r)+"b", string(r))
 	}
 	return out
@@ -48,10 +54,10 @@ func Numbers() []json.Number {
 // the same seed.
 func Configurations(seed uint64, random int) []map[string]any {
 	texts, numbers := map[string]any{}, map[string]any{}
-	var list []any
+	list := make([]any, len(Texts()))
 	for i, text := range Texts() {
 		texts[fmt.Sprintf("v%03d", i)] = text
-		list = append(list, text)
+		list[i] = text
 	}
 	for i, number := range Numbers() {
 		numbers[fmt.Sprintf("n%02d", i)] = number
@@ -64,15 +70,16 @@ func Configurations(seed uint64, random int) []map[string]any {
 	for range 95 {
 		deep = map[string]any{"": []any{deep}}
 	}
-	out := []map[string]any{
+	fixed := []map[string]any{
 		texts, numbers, keys, {"list": list}, {"deep": deep}, {},
 		{"empty": map[string]any{"map": map[string]any{}, "list": []any{}, "text": "", "null": nil, "true": true, "false": false, "lists": []any{[]any{}, map[string]any{}, nil, []any{[]any{nil}}}}},
 	}
 	source := &generator{rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // Not for secrets.
-	for range random {
-		out = append(out, source.mapping(0))
+	generated := make([]map[string]any, random)
+	for i := range generated {
+		generated[i] = source.mapping(0)
 	}
-	return out
+	return slices.Concat(fixed, generated)
 }
 
 type generator struct{ *rand.Rand }
@@ -87,9 +94,9 @@ func (g *generator) text() string {
 		case 0:
 			out.WriteString(Texts()[g.IntN(40)])
 		case 1:
-			out.WriteByte(byte(' ' + g.IntN(95)))
+			out.WriteRune(' ' + g.Int32N(95))
 		case 2:
-			r := rune(g.IntN(0x110000))
+			r := g.Int32N(0x110000)
 			if r >= 0xd800 && r < 0xe000 {
 				r = 'x'
 			}

@@ -18,6 +18,7 @@ const (
 	LabelPodType = "omjob.pipelines.openmetadata.org/pod-type"
 )
 
+// Labels of Jobs.
 const (
 	// LabelStart is on the Job of a run of which a command may be half done: StartPending between the steps of the command
 	// that starts it, StartInterrupted when the run will never start, StartStopped while a person ends it.
@@ -30,6 +31,7 @@ const (
 	LabelQueue = "kueue.x-k8s.io/queue-name"
 )
 
+// Annotations, of which each says on what object it is.
 const (
 	// AnnotationFQN is the pipeline's fully qualified name, on every object: a label cannot hold it.
 	AnnotationFQN = "pipelines.openmetadata.org/fqn"

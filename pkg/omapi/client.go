@@ -325,8 +325,8 @@ func redirect(resp *resty.Response, path string) string {
 // restyLog keeps resty from writing to standard error itself: what happened is in the error too.
 type restyLog struct{}
 
-func (restyLog) Errorf(format string, args ...any) { slog.Debug(fmt.Sprintf(format, args...)) } //nolint:sloglint // The message is resty's.
-func (restyLog) Warnf(format string, args ...any)  { slog.Debug(fmt.Sprintf(format, args...)) } //nolint:sloglint // The message is resty's.
-func (restyLog) Debugf(string, ...any)             {}                                           // Whole requests, with the token.
+func (restyLog) Errorf(format string, args ...any) { slog.Debug(fmt.Sprintf(format, args...)) }
+func (restyLog) Warnf(format string, args ...any)  { slog.Debug(fmt.Sprintf(format, args...)) }
+func (restyLog) Debugf(string, ...any)             {} // Whole requests, with the token.
 
 var errNoFQN = errors.New("the pipeline's fully qualified name is empty")

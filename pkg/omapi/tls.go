@@ -40,7 +40,7 @@ func authorities(certificate string) (*x509.CertPool, error) {
 	pem := []byte(certificate)
 	if !strings.Contains(certificate, pemMarker) {
 		var err error
-		if pem, err = os.ReadFile(certificate); err != nil {
+		if pem, err = os.ReadFile(certificate); err != nil { //nolint:gosec // The path is the user's own.
 			return nil, fmt.Errorf("verifySSL is validate, but the CA certificate of sslConfig.caCertificate cannot be read: %w", err)
 		}
 	}
@@ -58,16 +58,16 @@ func bundle() (*x509.CertPool, error) {
 			continue
 		}
 		files := []string{path}
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			files = nil
+		if info, err := os.Stat(path); err == nil && info.IsDir() { //nolint:gosec // The path is the user's own.
 			entries, _ := os.ReadDir(path) // What it cannot read is not found below.
+			files = make([]string, 0, len(entries))
 			for _, entry := range entries {
 				files = append(files, filepath.Join(path, entry.Name()))
 			}
 		}
 		pool, found := x509.NewCertPool(), false
 		for _, file := range files {
-			pem, err := os.ReadFile(file)
+			pem, err := os.ReadFile(file) //nolint:gosec // The path is the user's own.
 			if err != nil && len(files) == 1 {
 				return nil, fmt.Errorf("the certificate authorities of variable %s cannot be read: %w", name, err)
 			}

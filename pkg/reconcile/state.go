@@ -143,11 +143,13 @@ func (r *Reconciler) announce(ctx context.Context, known, seen *run) (time.Durat
 	}
 	if missing {
 		pod, err := r.Reader.Pod(ctx, seen.newest().Name)
-		if err != nil && !apierrors.IsNotFound(err) {
-			return 0, err
-		}
-		if err != nil || pod.UID != seen.newest().UID {
+		switch {
+		case apierrors.IsNotFound(err):
 			return reportingPoll, nil // It will be told.
+		case err != nil:
+			return 0, err
+		case pod.UID != seen.newest().UID:
+			return reportingPoll, nil // As above.
 		}
 		if _, ended := diagnostics.MainEnded(pod); ended {
 			return reportingPoll, nil

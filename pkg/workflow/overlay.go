@@ -60,7 +60,7 @@ func OverlayOf(fingerprint string, texts ...string) (Overlay, error) {
 		found = append(found, overlay)
 	}
 	if len(found) == 0 {
-		return nil, nil
+		return nil, nil //nolint:nilnil // A configuration without secrets has none.
 	}
 	return found[0], ErrOtherDeploy
 }
