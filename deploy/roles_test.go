@@ -302,7 +302,7 @@ func TestServeRole(t *testing.T) {
 		}
 		asked.add(permission(action.GetVerb(), resource.Group, resource.Resource, subresource))
 	}
-	for _, permission := range k8sclient.RepairPermissions() { // Which pkg/k8sclient holds against what it does.
+	for _, permission := range k8sclient.RepairPermissions() { // TestRepairPermissions of pkg/k8sclient checks them.
 		asked.add(permission)
 	}
 	assert.ElementsMatch(t, asked.all(), allowed(t, "pipelinectl-serve"))

@@ -505,7 +505,7 @@ func (op *cutOperation) checkRepair(t *testing.T, server *apiServer, said string
 
 func (op *cutOperation) incomplete(t *testing.T, server *apiServer) map[string]string {
 	t.Helper()
-	all, err := newTestClient(t, server).allParts(t.Context(), deployedLabels)
+	all, err := newTestClient(t, server).allParts(t.Context())
 	require.NoError(t, err)
 	out := map[string]string{}
 	for fqn, p := range all {

@@ -125,13 +125,13 @@ func assemble(configMaps, secrets, cronJobs []metav1.Object) map[string]*parts {
 }
 
 // allParts reads the metadata of all pipelines' objects.
-func (c *Client) allParts(ctx context.Context, selector string) (map[string]*parts, error) {
+func (c *Client) allParts(ctx context.Context) (map[string]*parts, error) {
 	clients := []resourceClient{c.configMaps(), c.secrets(), c.cronJobs()}
 	lists := make([][]metav1.Object, len(clients))
 	unknown := false
 	for i, client := range clients {
 		var err error
-		lists[i], err = client.listMetadata(ctx, selector)
+		lists[i], err = client.listMetadata(ctx, deployedLabels)
 		if client.kind == kindSecret && apierrors.IsForbidden(err) {
 			unknown = true
 			continue
@@ -212,7 +212,7 @@ func (p *parts) checkRunnable() error {
 // checkComplete is a health check: pipelines of which a deploy or a delete was cut off.
 func (c *Client) checkComplete(ctx context.Context) Check {
 	const name = "pipelines"
-	all, err := c.allParts(ctx, deployedLabels)
+	all, err := c.allParts(ctx)
 	if err != nil {
 		return Check{name, CheckWarning, "cannot be listed: " + err.Error(), "see the permissions"}
 	}

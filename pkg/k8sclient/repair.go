@@ -61,7 +61,7 @@ func (r *Repairer) Run(ctx context.Context, interval time.Duration) {
 
 // Look finds the pipelines that are incomplete, and repairs those that have been so for long enough.
 func (r *Repairer) Look(ctx context.Context) error {
-	all, err := r.client.allParts(ctx, deployedLabels)
+	all, err := r.client.allParts(ctx)
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (c *Client) cronJobOf(ctx context.Context, public *corev1.ConfigMap, names 
 func RepairPermissions() []string {
 	var out []string
 	for resource, verbs := range map[string][]string{
-		resourceConfigMaps: {verbGet, verbList, verbPatch, verbDelete}, resourceSecrets: {verbGet, verbList, verbPatch, verbDelete},
+		resourceConfigMaps: {verbGet, verbList, verbDelete}, resourceSecrets: {verbGet, verbList, verbPatch, verbDelete},
 		"cronjobs batch": {verbGet, verbList, verbCreate, verbPatch, verbDelete}, "jobs batch": {verbGet, verbList, verbPatch, verbDelete}, "cronjobs/status batch": {verbPatch}, resourcePods: {verbList},
 	} {
 		for _, verb := range verbs {
