@@ -154,7 +154,7 @@ func TestQueuedReason(t *testing.T) {
 	require.NoError(t, err)
 
 	// A group without a user is nothing that a container runtime can make.
-	unmakeable := []string{"--set", "runAsUser=", "--set", "runAsNonRoot=false"}
+	unmakeable := []string{"--set", "runAsUser=null", "--set", "runAsNonRoot=false"}
 	_, err = w.command.Run(t.Context(), append([]string{"deploy", "-f", file}, unmakeable...)...)
 	require.NoError(t, err)
 	_, err = w.command.Run(t.Context(), append([]string{"run", fqn}, unmakeable...)...)
