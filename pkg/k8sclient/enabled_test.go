@@ -35,7 +35,7 @@ func TestEnabledInTwoPlaces(t *testing.T) {
 		t.Helper()
 		result, err := w.client.SetEnabled(t.Context(), testFQN, false)
 		require.NoError(t, err)
-		assert.Equal(t, result.Told, len(result.Warnings) == 0)
+		assert.Equal(t, result.InOpenMetadata, len(result.Warnings) == 0)
 	}
 	refuse := func(t *testing.T, w *world) {
 		t.Helper()

@@ -24,8 +24,8 @@ type ToggleResult struct {
 	Schedule string `json:"schedule,omitempty"`
 	Enabled  bool   `json:"enabled"`
 	Changed  bool   `json:"changed"`
-	// Told says that OpenMetadata shows it too.
-	Told bool `json:"openMetadataTold"`
+	// InOpenMetadata says that OpenMetadata shows the same.
+	InOpenMetadata bool `json:"inOpenMetadata"`
 	// Warnings are about what is left to do.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -103,13 +103,13 @@ func (c *Client) decideFor(ctx context.Context, cronJob *batchv1.CronJob, result
 // tellToggled brings OpenMetadata in step, and says so when it is not.
 func (c *Client) tellToggled(ctx context.Context, cronJob string, result *ToggleResult) {
 	var err error
-	result.Told, err = c.tell(ctx, result.FQN, map[string]bool{"enabled": result.Enabled})
+	result.InOpenMetadata, err = c.tell(ctx, result.FQN, map[string]bool{"enabled": result.Enabled})
 	switch {
 	case err != nil:
 		result.Warnings = append(result.Warnings, fmt.Sprintf("OpenMetadata still shows pipeline %s as it was: %v; a deploy keeps what was decided here", result.FQN, err))
 	case c.om == nil:
 		result.Warnings = append(result.Warnings, fmt.Sprintf("OpenMetadata was not told of pipeline %s, as its address is not known: set OPENMETADATA_URL; a deploy keeps what was decided here", result.FQN))
-	case result.Told:
+	case result.InOpenMetadata:
 		change := map[string]any{fieldMetadata: map[string]any{fieldAnnotations: map[string]any{identity.AnnotationEnabledTold: toldYes}}}
 		if err := c.patchCronJob(ctx, cronJob, change); err != nil {
 			result.Warnings = append(result.Warnings, c.failed("annotate CronJob "+cronJob, err).Error())

@@ -110,7 +110,7 @@ func TestBadInput(t *testing.T) {
 		},
 		"ClusterDown": {
 			reason: "nothing listens at the address",
-			args:   []string{"deploy", "-f", good, "--kubeconfig", w.kubeconfigTo(t, "https://127.0.0.1:1", "any")}, want: "check that the cluster is reachable", code: 1,
+			args:   []string{"deploy", "-f", good, "--kubeconfig", w.kubeconfigTo(t, "https://127.0.0.1:1", "any")}, want: "no answer from the Kubernetes API", code: 1,
 		},
 		"NoCluster": {
 			reason: "the kubeconfig is the first thing to look at",

@@ -90,6 +90,7 @@ func TestKillThatIsInterruptedFreesTheSchedule(t *testing.T) {
 // TestKillWithoutOpenMetadata: the run ends and its schedule goes on, the command names who did not answer, and another
 // kill writes the record.
 func TestKillWithoutOpenMetadata(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	w := newWorld(t)
 	file, fqn := w.pipeline(t, "away", map[string]string{"duration": "600", "rows": "6"}, "")
 	started := w.start(t, file, fqn)
@@ -119,6 +120,7 @@ func TestKillWithoutOpenMetadata(t *testing.T) {
 // TestRunThatIsInterrupted: a run whose command dies between its Job and its record never starts, is seen, and is ended by the
 // next command or by serve.
 func TestRunThatIsInterrupted(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	w := newWorld(t)
 	file, fqn := w.pipeline(t, "halfway", map[string]string{"rows": "6"}, "")
 	_, err := w.command.Run(t.Context(), "deploy", "-f", file)
@@ -147,6 +149,7 @@ func TestRunThatIsInterrupted(t *testing.T) {
 
 // TestRunThatTheServerWorksOnLate: a Job that is made when its command has long given up never runs.
 func TestRunThatTheServerWorksOnLate(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	w := newWorld(t)
 	file, fqn := w.pipeline(t, "late", map[string]string{"rows": "6"}, "")
 	_, err := w.command.Run(t.Context(), "deploy", "-f", file)

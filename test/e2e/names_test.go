@@ -89,7 +89,7 @@ func TestRunsOfOddNames(t *testing.T) {
 
 		var toggled []k8sclient.ToggleResult
 		require.NoError(t, w.command.RunJSON(t.Context(), &toggled, "disable", fqn))
-		assert.Equal(t, []k8sclient.ToggleResult{{FQN: fqn, Schedule: "0 3 * * *", Changed: true}}, toggled, name)
+		assert.Equal(t, []k8sclient.ToggleResult{{FQN: fqn, Schedule: "0 3 * * *", Changed: true, InOpenMetadata: true}}, toggled, name)
 
 		var started k8sclient.RunResult
 		require.NoError(t, w.command.RunJSON(t.Context(), &started, "run", fqn))
@@ -101,7 +101,7 @@ func TestRunsOfOddNames(t *testing.T) {
 		require.Len(t, killed, 1, name)
 		run := w.await(t, fqn, started.RunID, omapi.PipelineState.Terminal)
 		assert.Equal(t, "stopped", run.State, name)
-		assert.Contains(t, run.Writes[len(run.Writes)-1].UserAgent, "preStop hook", "it reports to %s", fqn)
+		assert.Contains(t, run.Writes[len(run.Writes)-1].UserAgent, "sidecar", "it reports to %s", fqn)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestToggleAndList(t *testing.T) {
 		var results []k8sclient.ToggleResult
 		require.NoError(t, w.command.RunJSON(t.Context(), &results, step.command, scheduledFQN))
 		require.Len(t, results, 1)
-		assert.Equal(t, k8sclient.ToggleResult{FQN: scheduledFQN, Schedule: "0 3 * * *", Enabled: step.enabled, Changed: step.changed}, results[0], step.command)
+		assert.Equal(t, k8sclient.ToggleResult{FQN: scheduledFQN, Schedule: "0 3 * * *", Enabled: step.enabled, Changed: step.changed, InOpenMetadata: true}, results[0], step.command)
 		cronJob, err := w.Kube.BatchV1().CronJobs(w.namespace).Get(t.Context(), "om-cronjob-scheduled-metadata", metav1.GetOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, !step.enabled, *cronJob.Spec.Suspend, step.command)
@@ -213,8 +213,8 @@ func TestOverride(t *testing.T) {
 	secret := secrets.Items[0]
 	require.Len(t, secret.OwnerReferences, 1, "it goes with the Job")
 	assert.Equal(t, job.UID, secret.OwnerReferences[0].UID)
-	assert.Contains(t, string(secret.Data["public"]), "batch: 2")
-	assert.Contains(t, string(secret.Data["public"]), "keep: me")
+	assert.Contains(t, string(secret.Data["public"]), `"batch": 2`)
+	assert.Contains(t, string(secret.Data["public"]), `"keep": "me"`)
 	assert.NotContains(t, string(secret.Data["public"]), "hunter2")
 
 	other, otherFQN := w.pipeline(t, "plain", nil, "")
@@ -297,10 +297,10 @@ func TestDeployTogether(t *testing.T) {
 	cronJob, err := w.Kube.BatchV1().CronJobs(w.namespace).Get(t.Context(), "om-cronjob-busy", metav1.GetOptions{})
 	require.NoError(t, err)
 	var number int
-	_, rest, _ := strings.Cut(configMap.Data["config"], "number: n")
+	_, rest, _ := strings.Cut(configMap.Data["config"], `"number": "n`)
 	_, err = fmt.Sscan(rest, &number)
 	require.NoError(t, err)
-	assert.Equal(t, 2, strings.Count(string(secret.Data["config"]), fmt.Sprintf(": n%d\n", number)), "%s", "the Secret is of the same deploy")
+	assert.Equal(t, 2, strings.Count(string(secret.Data["config"]), fmt.Sprintf(`: "n%d"`, number)), "%s", "the Secret is of the same deploy")
 	assert.Equal(t, fmt.Sprintf("%d 3 * * *", number%60), cronJob.Spec.Schedule, "and the CronJob")
 	revision, err := strconv.Atoi(configMap.Annotations[identity.AnnotationRevision])
 	require.NoError(t, err)
