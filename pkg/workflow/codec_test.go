@@ -56,6 +56,24 @@ func TestNumbersAreKept(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftOut: what follows a configuration is refused, as by PyYAML.
+func TestNothingIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"Field": "{\"a\": 1}\nb: 2\n", "Document": "a: 1\n---\nb: 2\n", "AfterTheEnd": "a: 1\n...\nb: 2\n", "Object": `{"a": 1} {"b": 2}`, "Bracket": `{"a": 1}}`,
+	} {
+		_, err := Parse(text)
+		require.Error(t, err, name)
+		_, err = ParseOverlay(text)
+		assert.Error(t, err, name)
+	}
+	for name, text := range map[string]string{"End": "a: 1\n...\n", "Comment": "a: 1\n# b: 2\n", "Start": "---\na: 1\n"} {
+		config, err := Parse(text)
+		require.NoError(t, err, name)
+		assert.Equal(t, Config{"a": json.Number("1")}, config, name)
+	}
+}
+
 // FuzzRoundTrip: whatever JSON is given, both readers give it back, in both layouts, or it is refused.
 func FuzzRoundTrip(f *testing.F) {
 	for _, config := range yamlcorpus.Configurations(2, 30) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"regexp"
 	"strconv"
@@ -34,8 +35,15 @@ const (
 
 // decodeYAML reads the first document of a text. Dates stay texts, as JSON has none; names that are no texts become texts.
 func decodeYAML(text string) (any, error) {
-	var document yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+	var document, more yaml.Node
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	// yaml.Unmarshal leaves out whatever follows the first document; PyYAML refuses it.
+	if err := decoder.Decode(&more); err == nil {
+		return nil, fmt.Errorf("line %d: a second document follows the first", more.Line)
+	} else if !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if len(document.Content) == 0 {

@@ -223,6 +223,10 @@ func rows(nodeCPU int64) []row {
 			want: failed, category: diagnostics.CategoryApplicationError, real: true,
 		},
 		{
+			number: 29, variant: "unreadable", how: "configuration that nobody can read", prepare: cutConfiguration,
+			want: failed, category: diagnostics.CategoryInvalidConfiguration, cause: "configuration",
+		},
+		{
 			number: 29, variant: "crash", how: "a crash before the workflow writes anything", options: map[string]string{"fault": "raise", "faultAt": "init"},
 			want: failed, category: diagnostics.CategoryApplicationError, cause: "simulated failure",
 		},
@@ -528,7 +532,11 @@ func giveToken(kind admin.TokenKind, refused int) func(t *testing.T, e *ending) 
 		secrets := e.Kube.CoreV1().Secrets(e.namespace)
 		secret, err := secrets.Get(t.Context(), "om-secret-"+e.name+"-metadata", metav1.GetOptions{})
 		require.NoError(t, err)
-		secret.Data["config"] = []byte("/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken: " + token + "\n")
+		var values map[string]any
+		require.NoError(t, json.Unmarshal(secret.Data["config"], &values))
+		values["/workflowConfig/openMetadataServerConfig/securityConfig/jwtToken"] = token
+		secret.Data["config"], err = json.Marshal(values)
+		require.NoError(t, err)
 		_, err = secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
 		require.NoError(t, err)
 		e.disturbed = append(e.disturbed, func(request admin.Request) bool {
@@ -577,11 +585,22 @@ func reportAll(t *testing.T, e *ending) {
 // breakConfiguration adds what the workflow's schema refuses.
 func breakConfiguration(t *testing.T, e *ending) {
 	t.Helper()
+	e.changeConfiguration(t, func(config string) string { return strings.Replace(config, "{", `{"noSuchField": 1,`, 1) })
+}
+
+// cutConfiguration leaves the half of it, as an editor that was killed may.
+func cutConfiguration(t *testing.T, e *ending) {
+	t.Helper()
+	e.changeConfiguration(t, func(config string) string { return config[:len(config)/2] })
+}
+
+func (e *ending) changeConfiguration(t *testing.T, change func(string) string) {
+	t.Helper()
 	name := "om-config-" + e.name + "-metadata"
 	configMaps := e.Kube.CoreV1().ConfigMaps(e.namespace)
 	configMap, err := configMaps.Get(t.Context(), name, metav1.GetOptions{})
 	require.NoError(t, err)
-	configMap.Data["config"] += "\nnoSuchField: 1\n"
+	configMap.Data["config"] = change(configMap.Data["config"])
 	_, err = configMaps.Update(t.Context(), configMap, metav1.UpdateOptions{})
 	require.NoError(t, err)
 }
