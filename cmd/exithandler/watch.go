@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,9 @@ const (
 	// toldWithin is how long after its SIGTERM, which comes when the main container has ended, the sidecar waits for the
 	// API to say how.
 	toldWithin = 5 * time.Second
+	// toldWithinDeletion is the same for a pod that is deleted: the kubelet mostly says how its containers ended when the
+	// sidecar has ended too, and what was decided before does not depend on it.
+	toldWithinDeletion = time.Second
 	// deletedSlack is how long after a deleted pod's grace period the sidecar waits to see how the main container ended. By
 	// then the kubelet has killed that one, and leaves the sidecar 2 s. Not sooner: a process that has ignored its SIGTERM may
 	// still write how it ended, and no other final state may stand there before.
@@ -96,7 +100,14 @@ func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 	told, deletion := newAlarm(cancel), newAlarm(cancel)
 	defer told.Stop()
 	defer deletion.Stop()
-	stop := context.AfterFunc(term, func() { told.Reset(toldWithin) })
+	var deleted atomic.Bool
+	stop := context.AfterFunc(term, func() {
+		if deleted.Load() {
+			told.Reset(toldWithinDeletion)
+		} else {
+			told.Reset(toldWithin)
+		}
+	})
 	defer stop()
 	var seen *corev1.Pod
 	problem := errSilent
@@ -106,9 +117,12 @@ func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 		begun, states := time.Now(), 0
 		err := h.kube.WatchPod(ctx, h.podName, func(pod *corev1.Pod) bool {
 			states++
-			if deleted := pod.DeletionTimestamp; deleted != nil {
+			if at := pod.DeletionTimestamp; at != nil {
 				// With its grace period everything of the pod ends; it may be made shorter.
-				deletion.Reset(time.Until(deleted.Add(deletedSlack)))
+				deletion.Reset(time.Until(at.Add(deletedSlack)))
+				if !deleted.Swap(true) && term.Err() != nil {
+					told.Reset(toldWithinDeletion)
+				}
 			}
 			seen = pod
 			_, ended := diagnostics.MainEnded(pod)
