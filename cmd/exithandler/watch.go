@@ -97,18 +97,8 @@ var errSilent = errors.New("no answer from Kubernetes")
 func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	told, deletion := newAlarm(cancel), newAlarm(cancel)
-	defer told.Stop()
-	defer deletion.Stop()
-	var deleted atomic.Bool
-	stop := context.AfterFunc(term, func() {
-		if deleted.Load() {
-			told.Reset(toldWithinDeletion)
-		} else {
-			told.Reset(toldWithin)
-		}
-	})
-	defer stop()
+	limit := newWatchLimit(term, cancel)
+	defer limit.stop()
 	var seen *corev1.Pod
 	problem := errSilent
 	termed := term.Done()
@@ -117,13 +107,7 @@ func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 		begun, states := time.Now(), 0
 		err := h.kube.WatchPod(ctx, h.podName, func(pod *corev1.Pod) bool {
 			states++
-			if at := pod.DeletionTimestamp; at != nil {
-				// With its grace period everything of the pod ends; it may be made shorter.
-				deletion.Reset(time.Until(at.Add(deletedSlack)))
-				if !deleted.Swap(true) && term.Err() != nil {
-					told.Reset(toldWithinDeletion)
-				}
-			}
+			limit.see(pod)
 			seen = pod
 			_, ended := diagnostics.MainEnded(pod)
 			return ended
@@ -150,6 +134,44 @@ func (h *handler) awaitEnd(ctx, term context.Context) (*corev1.Pod, error) {
 		}
 		pause.Stop()
 	}
+}
+
+// watchLimit bounds how long the pod is watched for its end.
+type watchLimit struct {
+	term context.Context //nolint:containedctx // It is the signal.
+	// told ends the watch after the sidecar's SIGTERM, deletion when the pod's grace period is over.
+	told, deletion *time.Timer
+	deleted        atomic.Bool
+	release        func() bool
+}
+
+func newWatchLimit(term context.Context, end func()) *watchLimit {
+	l := &watchLimit{term: term, told: newAlarm(end), deletion: newAlarm(end)}
+	l.release = context.AfterFunc(term, func() {
+		if l.deleted.Load() {
+			l.told.Reset(toldWithinDeletion)
+		} else {
+			l.told.Reset(toldWithin)
+		}
+	})
+	return l
+}
+
+func (l *watchLimit) see(pod *corev1.Pod) {
+	if pod.DeletionTimestamp == nil {
+		return
+	}
+	// With its grace period everything of the pod ends; it may be made shorter.
+	l.deletion.Reset(time.Until(pod.DeletionTimestamp.Add(deletedSlack)))
+	if !l.deleted.Swap(true) && l.term.Err() != nil {
+		l.told.Reset(toldWithinDeletion)
+	}
+}
+
+func (l *watchLimit) stop() {
+	l.release()
+	l.told.Stop()
+	l.deletion.Stop()
 }
 
 func newBackoff() wait.DelayFunc {

@@ -65,7 +65,7 @@ func TestNothingIsLeftOut(t *testing.T) {
 		_, err := Parse(text)
 		require.Error(t, err, name)
 		_, err = ParseOverlay(text)
-		assert.Error(t, err, name)
+		require.Error(t, err, name)
 	}
 	for name, text := range map[string]string{"End": "a: 1\n...\n", "Comment": "a: 1\n# b: 2\n", "Start": "---\na: 1\n"} {
 		config, err := Parse(text)
