@@ -131,7 +131,7 @@ func printed(value any) []string {
 	switch v := value.(type) {
 	case map[string]any:
 		for key, child := range v {
-			if textReason(key) != "" {
+			if TextReason(key) != "" {
 				out = append(out, key)
 			}
 			out = append(out, printed(child)...)

@@ -67,9 +67,6 @@ func Named(name string, list []string) bool {
 	return slices.ContainsFunc(list, func(other string) bool { return fold(name) == fold(other) })
 }
 
-// TextReason says why a text is secret under any name; empty: it is not known to be.
-func TextReason(text string) string { return textReason(text) }
-
 type splitter struct {
 	rules   Rules
 	public  Config
@@ -116,7 +113,7 @@ func (s *splitter) value(value any, at place) any {
 func (s *splitter) fields(fields map[string]any, at place) any {
 	for key := range fields {
 		// A name cannot be replaced; a map of such names can.
-		if at.pointer != "" && textReason(key) != "" {
+		if at.pointer != "" && TextReason(key) != "" {
 			return s.take(fields, at.pointer, "a name in it is a secret")
 		}
 	}
@@ -150,16 +147,10 @@ func (s *splitter) take(value any, pointer, reason string) any {
 
 // whole says why all of a map is secret.
 func (s *splitter) whole(at place) string {
-	switch {
-	case at.whole == reasonPassword:
-		return at.whole
-	case s.listed(s.rules.Secret, at):
-		return reasonListed
-	case s.listed(s.rules.Public, at):
-		return ""
-	case at.whole != "":
-		return at.whole
-	case strings.HasSuffix(splitWords(at.name), " header "):
+	if reason, decided := s.given(at); decided {
+		return reason
+	}
+	if strings.HasSuffix(splitWords(at.name), " header ") {
 		return reasonHeader
 	}
 	reason := nameReason(at.name)
@@ -183,16 +174,24 @@ func (s *splitter) reason(value any, at place) string {
 		return ""
 	case isPassword(at.name, at.parent):
 		return reasonPassword
+	}
+	if reason, decided := s.given(at); decided {
+		return reason
+	}
+	return reasonOf(at.name, value)
+}
+
+// given is what the maps above a place and the lists of the parameters say of it, and whether they decide.
+func (s *splitter) given(at place) (reason string, decided bool) {
+	switch {
 	case at.whole == reasonPassword:
-		return at.whole
+		return at.whole, true
 	case s.listed(s.rules.Secret, at):
-		return reasonListed
+		return reasonListed, true
 	case s.listed(s.rules.Public, at):
-		return ""
-	case at.whole != "":
-		return at.whole
+		return "", true
 	default:
-		return reasonOf(at.name, value)
+		return at.whole, at.whole != ""
 	}
 }
 
@@ -210,7 +209,7 @@ func reasonOf(name string, value any) string {
 	if !ok {
 		return ""
 	}
-	if found := textReason(text); found != "" {
+	if found := TextReason(text); found != "" {
 		return "holds " + found
 	}
 	if logins.MatchString(splitWords(name)) && userAndPassword.MatchString(text) {

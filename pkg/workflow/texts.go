@@ -89,8 +89,8 @@ var (
 	escapes = strings.NewReplacer(`\u0026`, "&", `\u003d`, "=", `\u003D`, "=", `\u003f`, "?", `\/`, "/", "&amp;", "&", "&quot;", `"`)
 )
 
-// textReason says what makes a text secret whatever its name is; it is empty where nothing does.
-func textReason(text string) string {
+// TextReason says what makes a text secret whatever its name is; it is empty if nothing is known to.
+func TextReason(text string) string {
 	const deepest = 3
 	for range deepest {
 		if found := plainReason(text); found != "" {
