@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelinectl/pipelinectl/pkg/diagnostics"
+	"github.com/pipelinectl/pipelinectl/pkg/identity"
 )
 
 // runInit starts a command with the whole configuration and stands in for the init of a container: the kernel gives
@@ -90,12 +91,9 @@ func tooLarge(args, environ []string) error {
 		}
 	}
 	name, _, _ := strings.Cut(largest, "=")
-	const (
-		longest = 128<<10 - 1
-		hint    = "shorten the pipeline's configuration or extraEnvVars, and deploy it again"
-	)
-	if len(largest) > longest {
-		return fmt.Errorf("variable %s has %d bytes, and Linux gives a process at most %d in one variable; %s", name, len(largest), longest, hint)
+	const hint = "shorten the pipeline's configuration or extraEnvVars, and deploy it again"
+	if len(largest) > identity.MaxVariable {
+		return fmt.Errorf("variable %s has %d bytes, and Linux gives a process at most %d in one variable; %s", name, len(largest), identity.MaxVariable, hint)
 	}
 	return fmt.Errorf("the variables and arguments have %d bytes together, more than Linux gives to a process, which is a quarter of its stack limit; the largest is %s with %d bytes; %s", total, name, len(largest), hint)
 }

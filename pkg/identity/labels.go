@@ -97,6 +97,10 @@ const (
 	EnvSecretVariables = "secretVariables"
 )
 
+// MaxVariable is the longest variable, "name=value", that Linux gives to a process, in bytes: MAX_ARG_STRLEN (32 pages of 4 KiB)
+// less the NUL at its end.
+const MaxVariable = 128<<10 - 1
+
 // Variables are the names of all variables above: nobody else may set them in the ingestion container.
 func Variables() []string {
 	return []string{

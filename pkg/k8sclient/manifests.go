@@ -105,7 +105,7 @@ func fitting(variable string, value interface {
 },
 ) (string, error) {
 	text, err := value.YAML()
-	if err != nil || variableSize(variable, text) <= maxVariable {
+	if err != nil || variableSize(variable, text) <= identity.MaxVariable {
 		return text, err
 	}
 	return value.Compact()

@@ -19,9 +19,6 @@ import (
 var ErrTooLarge = errors.New("too large")
 
 const (
-	// maxVariable is the longest variable, "name=value", that Linux gives to a process, in bytes: MAX_ARG_STRLEN (32 pages of
-	// 4 KiB) less the NUL at its end.
-	maxVariable = 128<<10 - 1
 	// maxEnvironment is how large all variables and arguments of a process may be, with a pointer to each: a quarter of its stack,
 	// which is 8 MiB in a container, less what the image and Kubernetes put there themselves.
 	maxEnvironment = 2<<20 - environmentReserve
@@ -53,8 +50,8 @@ func checkMerged(full workflow.Config, pipeline *omapi.IngestionPipeline) error 
 	if err != nil {
 		return err
 	}
-	if size := variableSize(identity.EnvConfig, text); size > maxVariable {
-		return fmt.Errorf("pipeline %s: %w", pipeline.FQN(), tooLarge("its workflow configuration as variable "+identity.EnvConfig+", with its secrets,", size, maxVariable, shortenConfiguration))
+	if size := variableSize(identity.EnvConfig, text); size > identity.MaxVariable {
+		return fmt.Errorf("pipeline %s: %w", pipeline.FQN(), tooLarge("its workflow configuration as variable "+identity.EnvConfig+", with its secrets,", size, identity.MaxVariable, shortenConfiguration))
 	}
 	return nil
 }
@@ -163,8 +160,8 @@ func checkPodEnvironment(spec *corev1.PodSpec, lookup func(*corev1.EnvVarSource)
 				value = lookup(variable.ValueFrom)
 			}
 			values[variable.Name] = value
-			if size := variableSize(variable.Name, value); size > maxVariable {
-				return tooLarge("variable "+variable.Name+" of container "+container.Name, size, maxVariable, adviceFor(variable.Name))
+			if size := variableSize(variable.Name, value); size > identity.MaxVariable {
+				return tooLarge("variable "+variable.Name+" of container "+container.Name, size, identity.MaxVariable, adviceFor(variable.Name))
 			}
 		}
 		for name, value := range values {
